@@ -1,0 +1,32 @@
+# Two commands, each with all its set-up: `make convert` and `make test`.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: convert test lint bench clean
+
+# The main job: a DeiT that timm trained on 1,437 real images becomes a SavedModel.
+convert: $(INSTALLED)
+	$(BIN)/python convert.py --checkpoint=examples/digits --out=out/digits --overwrite
+	$(BIN)/python examples/digits/evaluate.py --bundle=out/digits
+
+test: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/conversion.py
+	$(BIN)/python benchmarks/inference.py
+
+# Runs again only when what is to be installed has changed.
+$(INSTALLED): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,102 @@
+"""What every configuration holds."""
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config(
+    family: str, variants: Mapping[str, Mapping[str, Any]], variant: str
+) -> ConfigDict:
+    """The configuration of one conversion.
+
+    `config.model` holds the model's constructor arguments: timm's defaults, what the
+    variant sets, and with a tag what the tag's weights need (timm is asked: image
+    size, channels, classes, pooling).
+
+    Args:
+        family: The module of `vit_tf.models` that holds the model's class.
+        variants: The family's table.
+        variant: "name" or "name.tag".
+
+    Raises:
+        UnknownModelError: if the family has no such variant, or timm no such tag.
+    """
+    from vit_tf import models
+
+    name, _, tag = variant.partition(".")
+    if name not in variants:
+        raise models.UnknownModelError(name, list(variants))
+    arguments = dict(variants[name])
+    model_class = arguments.pop("model_class", "VisionTransformer")
+    if tag:
+        arguments |= tag_arguments(name, tag)
+    return make_config(family, model_class, name, tag, arguments)
+
+
+def make_config(
+    family: str, model_class: str, name: str, tag: str, arguments: Mapping[str, Any]
+) -> ConfigDict:
+    """A configuration from constructor arguments; the others take their defaults.
+
+    Raises:
+        ValueError: if the model's class has no argument of a name, listing those it
+            has.
+    """
+    from vit_tf import models
+
+    parameters = models.parameters(models.model_class(family, model_class))
+    if unknown := set(arguments) - set(parameters):
+        raise ValueError(
+            f"{name}: {model_class} has no argument {sorted(unknown)}; it has "
+            f"{sorted(parameters)}"
+        )
+    config = ConfigDict()
+    config.architecture = name
+    config.tag = tag
+    config.family = family
+    config.model_class = model_class
+    config.model = ConfigDict()
+    for argument, parameter in parameters.items():
+        config.model[argument] = _field(parameter.default, parameter.annotation)
+    with config.model.ignore_type():
+        config.model.update(dict(arguments))
+
+    config.parity = ConfigDict()
+    config.parity.enabled = True
+    config.parity.dtype = "float32"  # or float64: the proof
+    config.parity.gradients = False  # in float64, whatever the dtype
+    config.parity.images = 2  # random ones
+    config.parity.seed = 0
+    return config
+
+
+def tag_arguments(name: str, tag: str) -> dict[str, Any]:
+    """The constructor arguments that timm derives from a pretrained tag."""
+    from vit_tf import models, reference
+
+    try:
+        cfg = reference.pretrained_cfg(f"{name}.{tag}")
+    except ValueError as error:
+        raise models.UnknownModelError(f"{name}.{tag}", reference.tags(name)) from error
+    channels, height, width = cfg["input_size"]
+    arguments = {"in_chans": channels, "num_classes": cfg["num_classes"]}
+    arguments["img_size"] = height if height == width else (height, width)
+    if cfg.get("global_pool"):
+        arguments["global_pool"] = cfg["global_pool"]
+    return arguments
+
+
+def _field(default: Any, annotation: Any) -> Any:
+    """A field that a flag can override, also where its default is None."""
+    kinds = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    kinds = [kind for kind in kinds if kind is not types.NoneType]
+    kind = kinds[0] if len(kinds) == 1 else object
+    return config_dict.FieldReference(default, field_type=kind)
+
+
+def _is_union(annotation: Any) -> bool:
+    return isinstance(annotation, types.UnionType)

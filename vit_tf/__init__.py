@@ -1,0 +1,33 @@
+"""Any vision-transformer checkpoint as the same model in TensorFlow, with proof.
+
+import vit_tf
+model = vit_tf.create_model("deit_tiny_patch16_224", num_classes=10)
+report = vit_tf.convert("deit_tiny_patch16_224", "out/", checkpoint="mine.pth")
+model = vit_tf.load("out/")
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "convert": "vit_tf.pipeline",
+    "create_model": "vit_tf.models",
+    "get_config": "vit_tf.models",
+    "list_models": "vit_tf.models",
+    "load": "vit_tf.export.bundle",
+    "outputs": "vit_tf.activations",
+    "record": "vit_tf.activations",
+}
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for: TensorFlow, torch and timm load where needed only."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

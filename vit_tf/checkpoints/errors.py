@@ -1,0 +1,43 @@
+"""What can be wrong with a checkpoint."""
+
+from pathlib import Path
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used. The message says what was found and expected."""
+
+
+class CorruptCheckpointError(CheckpointError):
+    """The file is truncated, damaged or of another kind than its name says."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """The file asks to run code. None of it was run."""
+
+
+class UnknownLayoutError(CheckpointError):
+    """The file can be read, but does not hold named tensors where they are expected."""
+
+
+def describe(path: Path) -> str:
+    """What a file looks like from its first bytes, for a message about a bad one."""
+    size = path.stat().st_size
+    if not size:
+        return "an empty file"
+    with path.open("rb") as file:
+        head = file.read(512)
+    signatures = {
+        b"version https://git-lfs": "a Git LFS pointer, not the file it stands for",
+        b"PK\x03\x04": "a zip archive (.pth, .npz or .keras)",
+        b"\x89HDF": "an HDF5 file (.h5)",
+        b"\x80": "a Python pickle",
+        b"\x93NUMPY": "a NumPy array (.npy)",
+    }
+    for signature, meaning in signatures.items():
+        if head.startswith(signature):
+            return f"{meaning}, {size:,} bytes"
+    if head.lstrip()[:1] == b"<":
+        return f"an HTML or XML page, {size:,} bytes"
+    if head[8:9] == b"{":
+        return f"a safetensors header, {size:,} bytes"
+    return f"{size:,} bytes that begin with {head[:8]!r}"

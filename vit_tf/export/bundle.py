@@ -1,0 +1,109 @@
+"""The bundle: a SavedModel directory that also says what it is and what was proven.
+
+saved_model.pb, variables/, fingerprint.pb   the SavedModel
+assets.extra/config.json                     architecture, arguments, preprocessing
+assets.extra/parity.json                     errors, tolerances, versions, hashes
+README.md                                    the model card
+model.keras                                  where the format "keras" was asked for
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from vit_tf import models
+from vit_tf.layers.initializers import skip_init
+from vit_tf.mapping import entries
+
+CONFIG = Path("assets.extra/config.json")
+PARITY = Path("assets.extra/parity.json")
+KERAS = Path("model.keras")
+VARIABLES = Path("variables/variables")
+
+
+class BundleError(ValueError):
+    """A folder is not a bundle, or not a whole one."""
+
+
+def load(bundle: str | Path) -> keras.Model:
+    """The Keras model of a bundle, ready to read, probe and train.
+
+    Raises:
+        BundleError: if the folder is not a bundle of this toolkit, or its variables
+            are not those of the model that its configuration describes.
+    """
+    bundle = Path(bundle)
+    if not is_bundle(bundle):
+        raise BundleError(
+            f"{bundle} is not a bundle of vit_tf: saved_model.pb and {CONFIG} expected"
+        )
+    config = ConfigDict(json.loads((bundle / CONFIG).read_text()))
+    with skip_init():
+        model = models.build(config)
+    try:
+        checkpoint = tf.train.load_checkpoint(str(bundle / VARIABLES))
+    except (tf.errors.OpError, ValueError) as error:
+        raise BundleError(f"{bundle / VARIABLES}: {error}") from error
+    stored = set(checkpoint.get_variable_to_shape_map())
+    keys = {_key(entry.name): entry for entry in entries(model)}
+    if missing := sorted(set(keys) - stored):
+        raise BundleError(f"{bundle / VARIABLES}: no variables named {missing}")
+    for key, entry in keys.items():
+        entry.weight.assign(checkpoint.get_tensor(key))
+    return model
+
+
+def is_bundle(directory: Path) -> bool:
+    return all((directory / file).is_file() for file in ("saved_model.pb", CONFIG))
+
+
+def describe(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What `config.json` holds: all that `load` and a preprocessing step need.
+
+    Args:
+        config: The conversion's.
+        facts: timm's `pretrained_cfg` of the source: mean, std, crop, licence ...
+    """
+    preprocessing = (
+        "input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode",
+    )  # fmt: skip
+    return {
+        "architecture": config.architecture,
+        "tag": config.tag,
+        "family": config.family,
+        "model_class": config.model_class,
+        "model": config.model.to_dict(),
+        "data": {key: facts[key] for key in preprocessing if key in facts},
+        "label_names": facts.get("label_names"),
+        "license": facts.get("license"),
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files(directory: Path) -> dict[str, int]:
+    """Relative path -> bytes, of every file below a folder."""
+    return {
+        str(path.relative_to(directory)): path.stat().st_size
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _key(name: str) -> str:
+    """TensorFlow's checkpoint key for `weights[name]`, which doubles dots."""
+    return f"weights/{name.replace('.', '..')}/.ATTRIBUTES/VARIABLE_VALUE"

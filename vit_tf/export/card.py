@@ -1,0 +1,83 @@
+"""The model card: what a person who finds a bundle needs to know."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vit_tf.parity import Report
+
+CARD = """\
+# {architecture}{tag} for TensorFlow
+
+`{architecture}`, converted from PyTorch (timm) by vit_tf, which compared every layer
+with the original before it wrote this.
+
+* Source: `{uri}`{sha256}
+* Licence of the weights: {license}
+* {tensors:,} tensors, {parameters:,} parameters
+
+## Input
+Float images, (batch, {height}, {width}, {channels}), preprocessed: {preprocessing}.
+
+## Output
+* `serving_default`: `logits`, {outputs}
+* `features`: `features` (batch, {width_of_token}), what the classifier sees; `tokens`
+  (batch, N, {width_of_token})
+* `attention`: probabilities (batch, heads, N, N) of every block, by timm's name
+
+## Usage
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("{name}")
+logits = model(tf.zeros((1, {height}, {width}, {channels})))
+```
+The loaded model can be trained: `model(images, training=True)` and
+`model.trainable_variables`. `vit_tf.load("{name}")` gives the Keras model.
+
+## Parity
+{parity}
+All figures are in `assets.extra/parity.json`.
+"""
+
+
+def render(
+    described: Mapping[str, Any],
+    source: Mapping[str, Any],
+    reports: Sequence[Report],
+    name: str,
+) -> str:
+    """
+    Args:
+        described: What `config.json` holds.
+        source: uri, sha256, tensors, parameters.
+        reports: What was compared.
+        name: The bundle's folder.
+    """
+    arguments, data = described["model"], described["data"]
+    size = arguments["img_size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    classes = arguments["num_classes"]
+    rows = [
+        f"* {report.title}: worst relative error {report.worst.relative:.1e} "
+        f"({report.worst.name}), tolerance {report.tolerance:.0e}, "
+        f"{len(report.layers)} compared"
+        for report in reports
+    ]
+    return CARD.format(
+        architecture=described["architecture"],
+        tag=f".{described['tag']}" if described["tag"] else "",
+        uri=source["uri"],
+        sha256=f", sha256 `{source['sha256']}`" if source["sha256"] else "",
+        license=described["license"] or "not stated by the source",
+        tensors=source["tensors"],
+        parameters=source["parameters"],
+        height=height,
+        width=width,
+        channels=arguments["in_chans"],
+        preprocessing=", ".join(f"{key} {value}" for key, value in data.items())
+        or "as the source was trained",
+        outputs=f"(batch, {classes})" if classes else "the pooled features",
+        width_of_token=arguments["embed_dim"],
+        name=name,
+        parity="\n".join(rows),
+    )

@@ -1,0 +1,1 @@
+"""timm's layers in Keras: one file each, named as timm's."""

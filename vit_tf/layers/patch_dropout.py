@@ -1,0 +1,35 @@
+"""PatchDropout: a random part of the patches left out while training."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+class PatchDropout(keras.layers.Layer):
+    """Keeps the prefix tokens and a random selection of the others.
+
+    https://arxiv.org/abs/2212.00794; timm's `layers/patch_dropout.py`. The selection
+    differs from image to image and, as in timm's default, does not keep its order.
+
+    Args:
+        prob: The part of the patches that is dropped, 0 <= prob < 1.
+        num_prefix_tokens: Class and register tokens, which always stay.
+    """
+
+    def __init__(self, prob: float = 0.5, num_prefix_tokens: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.prob = prob
+        self.num_prefix_tokens = num_prefix_tokens
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or self.prob == 0:
+            return x
+        prefix, patches = tf.split(
+            x, [self.num_prefix_tokens, x.shape[1] - self.num_prefix_tokens], axis=1
+        )
+        batch, count = ops.shape(patches)[0], patches.shape[1]
+        num_keep = max(1, int(count * (1 - self.prob)))
+        order = keras.random.normal((batch, count), seed=self.seed_generator)
+        keep = ops.argsort(order, axis=-1)[:, :num_keep]
+        return ops.concatenate([prefix, tf.gather(patches, keep, batch_dims=1)], axis=1)

@@ -1,0 +1,126 @@
+"""Models by timm's names."""
+
+import difflib
+import fnmatch
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+if TYPE_CHECKING:
+    import keras
+
+
+class UnknownModelError(ValueError):
+    """There is no model of that name. The message gives the closest."""
+
+    def __init__(self, name: str, known: list[str]):
+        close = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+        hint = f"; the closest are {', '.join(close)}" if close else ""
+        super().__init__(f"no model is named {name!r}{hint}")
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """timm's names of the architectures that vit_tf has, sorted.
+
+    Args:
+        pattern: A shell pattern, e.g. "deit_*".
+    """
+    return sorted(fnmatch.filter(_families_by_name(), pattern))
+
+
+def get_config(name: str, **arguments: Any) -> ConfigDict:
+    """The configuration of a model, ready for `convert`.
+
+    Args:
+        name: timm's name, "architecture" or "architecture.tag" (which needs timm).
+        **arguments: Constructor arguments to change.
+
+    Raises:
+        UnknownModelError: if there is no such model.
+        ValueError: if its class has no such argument.
+    """
+    from vit_tf.configs import common
+
+    architecture, _, tag = name.partition(".")
+    families = _families_by_name()
+    if architecture not in families:
+        raise UnknownModelError(architecture, list(families))
+    family = families[architecture]
+    config = _table(family).get_config(name)
+    return common.make_config(
+        family,
+        config.model_class,
+        architecture,
+        tag,
+        {**config.model.to_dict(), **arguments},
+    )
+
+
+def create_model(
+    name: str, *, dtype: Any = None, model_name: str | None = None, **arguments: Any
+) -> "keras.Model":
+    """A built Keras model with freshly initialised weights.
+
+    Args:
+        name: timm's name, "architecture" or "architecture.tag" (which needs timm).
+        dtype: "float32", "float64", or a Keras dtype policy such as
+            "mixed_bfloat16"; by default Keras's global policy.
+        model_name: The Keras model's name; by default the architecture's.
+        **arguments: Constructor arguments to change, e.g. `num_classes=5`,
+            `img_size=(256, 192)`, `drop_path_rate=0.1`.
+
+    Raises:
+        UnknownModelError: if there is no such model.
+        ValueError: if its class has no such argument.
+    """
+    return build(get_config(name, **arguments), dtype=dtype, model_name=model_name)
+
+
+def build(
+    config: ConfigDict, *, dtype: Any = None, model_name: str | None = None
+) -> "keras.Model":
+    """The built Keras model that a configuration describes."""
+    cls = model_class(config.family, config.model_class)
+    name = model_name or config.architecture
+    model = cls(**config.model.to_dict(), dtype=dtype, name=name)
+    model.build((None, *model.img_size, model.in_chans))
+    return model
+
+
+def model_class(family: str, name: str) -> type["keras.Model"]:
+    """A model's class, from the module of its family."""
+    return getattr(importlib.import_module(f"vit_tf.models.{family}"), name)
+
+
+def parameters(cls: type["keras.Model"]) -> Mapping[str, inspect.Parameter]:
+    """A model class's constructor arguments, its parents' included."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if not base.__module__.startswith("vit_tf."):
+            break
+        for name, parameter in inspect.signature(base.__init__).parameters.items():
+            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
+                found.setdefault(name, parameter)
+    return found
+
+
+@functools.cache
+def _families_by_name() -> dict[str, str]:
+    """Architecture -> family, over all of `configs/`."""
+    import vit_tf.configs
+
+    families = [module.name for module in pkgutil.iter_modules(vit_tf.configs.__path__)]
+    return {
+        name: family
+        for family in families
+        for name in getattr(_table(family), "VARIANTS", ())
+    }
+
+
+def _table(family: str) -> Any:
+    return importlib.import_module(f"vit_tf.configs.{family}")

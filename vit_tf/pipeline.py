@@ -1,0 +1,313 @@
+"""One checkpoint in, one proven bundle out."""
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from ml_collections import ConfigDict
+
+from vit_tf import activations, checkpoints, mapping, models
+from vit_tf.checkpoints.local_dir import read_config
+from vit_tf.checkpoints.random import RandomTensors
+from vit_tf.export import bundle, card, saved_model, verify
+from vit_tf.export.staging import staged
+from vit_tf.gradients import gradients
+from vit_tf.layers.initializers import skip_init
+from vit_tf.parity import Report, layer_diff, report
+from vit_tf.reference import Reference, pretrained_cfg, pretrained_tensors
+
+FORMATS = ("saved_model", "keras")
+TOLERANCES = {"float32": 1e-5, "float64": 1e-10}  # relative to a layer's largest value
+GRADIENT_TOLERANCE = 1e-8  # in float64, relative to a gradient's largest value
+RANDOM = "random:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the tensors come from."""
+
+    uri: str
+    sha256: str
+    tensors: checkpoints.Tensors
+    facts: Mapping[str, Any]  # timm's pretrained_cfg: preprocessing, licence
+
+    def to_json(self) -> dict[str, Any]:
+        parameters = sum(int(np.prod(t.shape)) for t in self.tensors.values())
+        return {
+            "uri": self.uri,
+            "sha256": self.sha256,
+            "tensors": len(self.tensors),
+            "parameters": parameters,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What `convert` did.
+
+    Attributes:
+        directory: The bundle.
+        source: uri, sha256, and the numbers of tensors and parameters.
+        reports: What was compared: layers and gradients with timm's, and every
+            written format with the model.
+        files: What the bundle holds: relative path -> bytes.
+    """
+
+    directory: Path
+    source: Mapping[str, Any]
+    reports: tuple[Report, ...]
+    files: Mapping[str, int]
+
+    def __str__(self) -> str:
+        source, total = self.source, sum(self.files.values())
+        digest = f" (sha256 {source['sha256'][:12]}...)" if source["sha256"] else ""
+        lines = [str(report) + "\n" for report in self.reports]
+        if not any(report.title.startswith("layers") for report in self.reports):
+            lines.insert(0, "parity was turned off: not compared with timm\n")
+        lines += [
+            f"source    {source['uri']}{digest}",
+            f"tensors   {source['tensors']:,}, {source['parameters']:,} parameters",
+        ]
+        lines += [
+            f"parity    {report.title}: worst {report.worst.relative:.1e} relative, "
+            f"{report.worst.name} (tolerance {report.tolerance:.0e})"
+            for report in self.reports
+        ]
+        lines.append(f"written   {self.directory}, {total / 1e6:.1f} MB")
+        lines += [f"          {size:>14,}  {name}" for name, size in self.files.items()]
+        return "\n".join(lines)
+
+
+def convert(
+    config: ConfigDict | str,
+    directory: str | Path,
+    *,
+    checkpoint: str | Path = "",
+    formats: Sequence[str] = ("saved_model",),
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Conversion:
+    """Converts a checkpoint, proves that the result is the same model, writes it.
+
+    Args:
+        config: From `vit_tf.get_config`, or timm's name of a model.
+        directory: Where to write the bundle. It appears there whole or not at all.
+        checkpoint: A .safetensors, .pth, .pt or .bin file; a timm local directory;
+            "random:SEED"; or "" for timm's pretrained weights.
+        formats: "saved_model", which a bundle always is, and "keras".
+        overwrite: Whether a bundle that is there may be replaced.
+        progress: Called with the name of each step as it begins.
+
+    Raises:
+        UnknownModelError: if there is no such model.
+        CheckpointError: if the checkpoint cannot be used.
+        MappingError: if its tensors are not the model's weights.
+        ParityError: if the result is not the same model, or reads back differently.
+        FileExistsError: if something is at `directory` that may not be replaced.
+    """
+    if isinstance(config, str):
+        config = models.get_config(config)
+    if unknown := set(formats) - set(FORMATS):
+        raise ValueError(f"formats {sorted(unknown)} found, {FORMATS} expected")
+    replaceable = bundle.is_bundle if overwrite else None
+    with staged(directory, replaceable=replaceable) as folder:
+        progress("read the checkpoint")
+        source = read(config, checkpoint)
+        checkpoints.check_finite(source.tensors)
+        progress("build and fill the model")
+        model = _filled(config, source.tensors, "float32")
+        images = random_images(config)
+        reports = list(prove(config, source.tensors, model, images, progress))
+
+        progress("write the SavedModel")
+        expected = verify.expected_outputs(model, images)
+        saved_model.save(model, folder)
+        if "keras" in formats:
+            progress("write the .keras file")
+            model.save(folder / bundle.KERAS)
+        del model  # what is read back takes its memory
+        progress("read back what was written")
+        reports += _read_back(folder, images, expected, formats)
+
+        described = bundle.describe(config, source.facts)
+        bundle.write_json(folder / bundle.CONFIG, described)
+        bundle.write_json(folder / bundle.PARITY, _proof(folder, source, reports))
+        name = Path(directory).name
+        text = card.render(described, source.to_json(), reports, name)
+        (folder / "README.md").write_text(text)
+    files = bundle.files(Path(directory))
+    return Conversion(Path(directory), source.to_json(), tuple(reports), files)
+
+
+def read(config: ConfigDict, checkpoint: str | Path = "") -> Source:
+    """The tensors that `checkpoint` names, and what is known about them."""
+    name = f"{config.architecture}.{config.tag}".rstrip(".")
+    uri = str(checkpoint)
+    if not uri:
+        tensors = pretrained_tensors(name, config.model.to_dict())
+        return Source(f"timm:{name}", "", tensors, pretrained_cfg(name))
+    if uri.startswith(RANDOM):
+        tensors = RandomTensors(_shapes(config), _seed(uri))
+        return Source(uri, "", tensors, pretrained_cfg(name))
+    path = checkpoints.locate(uri)
+    facts = pretrained_cfg(name)
+    if Path(uri).is_dir():
+        stated = read_config(uri)
+        _check_architecture(config, stated, uri)
+        facts |= stated["pretrained_cfg"] | {"label_names": stated["label_names"]}
+    return Source(uri, bundle.sha256(path), checkpoints.read(path), facts)
+
+
+def prove(
+    config: ConfigDict,
+    tensors: checkpoints.Tensors,
+    model: keras.Model,
+    images: np.ndarray,
+    progress: Callable[[str], None] = lambda step: None,
+) -> list[Report]:
+    """Compares the model with timm's, as `config.parity` asks.
+
+    Raises:
+        ParityError: at the first comparison that fails.
+    """
+    reports: list[Report] = []
+    if not config.parity.enabled:
+        return reports
+    dtype = config.parity.dtype
+    progress(f"compare every layer with timm's in {dtype}")
+    candidate = model if dtype == "float32" else _filled(config, tensors, dtype)
+    reports.append(compare_with_timm(config, tensors, candidate, images, dtype))
+    reports[-1].check()
+    if config.parity.gradients:
+        progress("compare every gradient with timm's in float64")
+        if dtype != "float64":
+            candidate = _filled(config, tensors, "float64")
+        reports.append(compare_gradients(config, tensors, candidate, images))
+        reports[-1].check()
+    return reports
+
+
+def compare_with_timm(
+    config: ConfigDict,
+    tensors: checkpoints.Tensors,
+    model: keras.Model,
+    images: np.ndarray,
+    dtype: str,
+) -> Report:
+    """Every layer's output, ours against timm's, both in `dtype`.
+
+    Ours are compared as they come: only timm's are kept.
+    """
+    images = images.astype(dtype)
+    reference = _reference(config, tensors, dtype).record(images)
+    diffs = activations.record(
+        model, images, each=lambda name, output: layer_diff(name, reference, output)
+    )
+    return report(reference, diffs, TOLERANCES[dtype], f"layers in {dtype}")
+
+
+def compare_gradients(
+    config: ConfigDict,
+    tensors: checkpoints.Tensors,
+    model: keras.Model,
+    images: np.ndarray,
+) -> Report:
+    """Every parameter's gradient, ours against timm's, both in float64."""
+    images = images.astype("float64")
+    rng = np.random.default_rng(config.parity.seed)
+    outputs = config.model.num_classes or config.model.embed_dim
+    labels = rng.integers(0, outputs, len(images))
+    reference = _reference(config, tensors, "float64").gradients(images, labels)
+    found = gradients(model, images, labels)
+    diffs = {name: layer_diff(name, reference, found[name]) for name in found}
+    return report(reference, diffs, GRADIENT_TOLERANCE, "gradients in float64")
+
+
+def random_images(config: ConfigDict) -> np.ndarray:
+    """(parity.images, height, width, in_chans) float32, unit normal."""
+    size = config.model.img_size
+    height, width = (size, size) if isinstance(size, int) else size
+    rng = np.random.default_rng(config.parity.seed)
+    shape = (config.parity.images, height, width, config.model.in_chans)
+    return rng.standard_normal(shape, np.float32)
+
+
+def _filled(
+    config: ConfigDict, tensors: checkpoints.Tensors, dtype: str
+) -> keras.Model:
+    with skip_init():
+        model = models.build(config, dtype=dtype)
+    mapping.assign(model, tensors)
+    return model
+
+
+def _reference(
+    config: ConfigDict, tensors: checkpoints.Tensors, dtype: str
+) -> Reference:
+    arguments = config.model.to_dict()
+    return Reference(config.architecture, tensors, arguments, dtype=dtype)
+
+
+def _read_back(
+    folder: Path, images: np.ndarray, expected: verify.Outputs, formats: Sequence[str]
+) -> list[Report]:
+    reports = [verify.verify_saved_model(folder, images, expected)]
+    if "keras" in formats:
+        reports.append(verify.verify_keras(folder / bundle.KERAS, images, expected))
+    for read_back in reports:
+        read_back.check()
+    return reports
+
+
+def _proof(folder: Path, source: Source, reports: Sequence[Report]) -> dict[str, Any]:
+    packages = ("vit_tf", "tensorflow", "keras", "torch", "timm", "numpy")
+    return {
+        "compared_with_timm": any(r.title.startswith("layers") for r in reports),
+        "source": source.to_json(),
+        "result": {
+            str(path.relative_to(folder)): bundle.sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != "fingerprint.pb"
+        },
+        "versions": {name: _version(name) for name in packages},
+        "reports": [report.to_json() for report in reports],
+    }
+
+
+def _version(package: str) -> str:
+    for name in (package, f"{package}-cpu", f"{package}_cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
+    with skip_init():
+        model = models.build(config)
+    return {entry.name: entry.shape for entry in mapping.entries(model)}
+
+
+def _seed(uri: str) -> int:
+    text = uri.removeprefix(RANDOM)
+    if not text.isdecimal():
+        raise checkpoints.CheckpointError(
+            f"checkpoint {uri!r}: {text!r} found, a whole number expected after "
+            f"{RANDOM!r}"
+        )
+    return int(text)
+
+
+def _check_architecture(
+    config: ConfigDict, stated: Mapping[str, Any], uri: str
+) -> None:
+    if stated["architecture"] != config.architecture:
+        raise checkpoints.CheckpointError(
+            f"{uri} states the architecture {stated['architecture']!r}, "
+            f"{config.architecture!r} was asked for"
+        )

@@ -1,0 +1,19 @@
+"""TensorFlow imported without its greeting."""
+
+import os
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow; what its compiled code writes to stderr meanwhile is lost.
+
+    No setting silences those lines: they are written before any is read. For scripts.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
