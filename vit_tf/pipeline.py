@@ -1,8 +1,10 @@
 """One checkpoint in, one proven bundle out."""
 
 import dataclasses
+import gc
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,18 @@ class Source:
     """Where the tensors come from."""
 
     uri: str
-    sha256: str
     tensors: checkpoints.Tensors
     facts: Mapping[str, Any]  # timm's pretrained_cfg: preprocessing, licence
+    file: Path | None = None
+
+    def hash(self) -> str:
+        """The file's sha256, or "" where there is no file."""
+        return bundle.sha256(self.file) if self.file else ""
 
     def to_json(self) -> dict[str, Any]:
         parameters = sum(int(np.prod(t.shape)) for t in self.tensors.values())
         return {
             "uri": self.uri,
-            "sha256": self.sha256,
             "tensors": len(self.tensors),
             "parameters": parameters,
         }
@@ -114,14 +119,20 @@ def convert(
     if unknown := set(formats) - set(FORMATS):
         raise ValueError(f"formats {sorted(unknown)} found, {FORMATS} expected")
     replaceable = bundle.is_bundle if overwrite else None
-    with staged(directory, replaceable=replaceable) as folder:
+    with staged(directory, replaceable=replaceable) as folder, _beside() as beside:
         progress("read the checkpoint")
         source = read(config, checkpoint)
+        source_hash = beside.submit(source.hash)
         checkpoints.check_finite(source.tensors)
-        progress("build and fill the model")
-        model = _filled(config, source.tensors, "float32")
         images = random_images(config)
-        reports = list(prove(config, source.tensors, model, images, progress))
+        progress("run the original in timm")
+        reference = timm_outputs(config, source.tensors, images, "float32")
+        progress("build and fill the model")
+        model = filled(config, source.tensors, "float32")
+        progress("compare every layer")
+        reports = compare_with_timm(config, reference, model, images, "float32")
+        del reference  # before more memory is needed
+        reports += prove_in_float64(config, source.tensors, images, progress)
 
         progress("write the SavedModel")
         expected = verify.expected_outputs(model, images)
@@ -129,18 +140,21 @@ def convert(
         if "keras" in formats:
             progress("write the .keras file")
             model.save(folder / bundle.KERAS)
-        del model  # what is read back takes its memory
+        del model
+        gc.collect()  # what is read back takes its memory
         progress("read back what was written")
+        result_hashes = beside.submit(bundle.hashes, folder)
         reports += _read_back(folder, images, expected, formats)
 
+        origin = source.to_json() | {"sha256": source_hash.result()}
+        proof = _proof(origin, result_hashes.result(), reports)
         described = bundle.describe(config, source.facts)
         bundle.write_json(folder / bundle.CONFIG, described)
-        bundle.write_json(folder / bundle.PARITY, _proof(folder, source, reports))
-        name = Path(directory).name
-        text = card.render(described, source.to_json(), reports, name)
+        bundle.write_json(folder / bundle.PARITY, proof)
+        text = card.render(described, origin, reports, Path(directory).name)
         (folder / "README.md").write_text(text)
     files = bundle.files(Path(directory))
-    return Conversion(Path(directory), source.to_json(), tuple(reports), files)
+    return Conversion(Path(directory), origin, tuple(reports), files)
 
 
 def read(config: ConfigDict, checkpoint: str | Path = "") -> Source:
@@ -149,65 +163,79 @@ def read(config: ConfigDict, checkpoint: str | Path = "") -> Source:
     uri = str(checkpoint)
     if not uri:
         tensors = pretrained_tensors(name, config.model.to_dict())
-        return Source(f"timm:{name}", "", tensors, pretrained_cfg(name))
+        return Source(f"timm:{name}", tensors, pretrained_cfg(name))
     if uri.startswith(RANDOM):
         tensors = RandomTensors(_shapes(config), _seed(uri))
-        return Source(uri, "", tensors, pretrained_cfg(name))
+        return Source(uri, tensors, pretrained_cfg(name))
     path = checkpoints.locate(uri)
     facts = pretrained_cfg(name)
     if Path(uri).is_dir():
         stated = read_config(uri)
         _check_architecture(config, stated, uri)
         facts |= stated["pretrained_cfg"] | {"label_names": stated["label_names"]}
-    return Source(uri, bundle.sha256(path), checkpoints.read(path), facts)
+    return Source(uri, checkpoints.read(path), facts, path)
 
 
-def prove(
-    config: ConfigDict,
-    tensors: checkpoints.Tensors,
-    model: keras.Model,
-    images: np.ndarray,
-    progress: Callable[[str], None] = lambda step: None,
-) -> list[Report]:
-    """Compares the model with timm's, as `config.parity` asks.
-
-    Raises:
-        ParityError: at the first comparison that fails.
-    """
-    reports: list[Report] = []
+def timm_outputs(
+    config: ConfigDict, tensors: checkpoints.Tensors, images: np.ndarray, dtype: str
+) -> dict[str, np.ndarray]:
+    """What every layer of timm's model computes, or nothing if parity is off."""
     if not config.parity.enabled:
-        return reports
-    dtype = config.parity.dtype
-    progress(f"compare every layer with timm's in {dtype}")
-    candidate = model if dtype == "float32" else _filled(config, tensors, dtype)
-    reports.append(compare_with_timm(config, tensors, candidate, images, dtype))
-    reports[-1].check()
-    if config.parity.gradients:
-        progress("compare every gradient with timm's in float64")
-        if dtype != "float64":
-            candidate = _filled(config, tensors, "float64")
-        reports.append(compare_gradients(config, tensors, candidate, images))
-        reports[-1].check()
-    return reports
+        return {}
+    return _reference(config, tensors, dtype).record(images.astype(dtype))
 
 
 def compare_with_timm(
     config: ConfigDict,
-    tensors: checkpoints.Tensors,
+    reference: Mapping[str, np.ndarray],
     model: keras.Model,
     images: np.ndarray,
     dtype: str,
-) -> Report:
-    """Every layer's output, ours against timm's, both in `dtype`.
+) -> list[Report]:
+    """Every layer's output, ours against timm's, unless parity is off.
 
     Ours are compared as they come: only timm's are kept.
+
+    Raises:
+        ParityError: if a layer differs.
     """
-    images = images.astype(dtype)
-    reference = _reference(config, tensors, dtype).record(images)
+    if not config.parity.enabled:
+        return []
     diffs = activations.record(
-        model, images, each=lambda name, output: layer_diff(name, reference, output)
+        model,
+        images.astype(dtype),
+        each=lambda name, output: layer_diff(name, reference, output),
     )
-    return report(reference, diffs, TOLERANCES[dtype], f"layers in {dtype}")
+    layers = report(reference, diffs, TOLERANCES[dtype], f"layers in {dtype}")
+    layers.check()
+    return [layers]
+
+
+def prove_in_float64(
+    config: ConfigDict,
+    tensors: checkpoints.Tensors,
+    images: np.ndarray,
+    progress: Callable[[str], None] = lambda step: None,
+) -> list[Report]:
+    """The same model in double precision: layers and gradients, as far as asked for.
+
+    Raises:
+        ParityError: if a layer or a gradient differs.
+    """
+    reports: list[Report] = []
+    layers = config.parity.enabled and config.parity.dtype == "float64"
+    if not (layers or config.parity.gradients):
+        return reports
+    model = filled(config, tensors, "float64")
+    if layers:
+        progress("compare every layer in float64")
+        reference = timm_outputs(config, tensors, images, "float64")
+        reports += compare_with_timm(config, reference, model, images, "float64")
+    if config.parity.gradients:
+        progress("compare every gradient in float64")
+        reports.append(compare_gradients(config, tensors, model, images))
+        reports[-1].check()
+    return reports
 
 
 def compare_gradients(
@@ -236,9 +264,12 @@ def random_images(config: ConfigDict) -> np.ndarray:
     return rng.standard_normal(shape, np.float32)
 
 
-def _filled(
-    config: ConfigDict, tensors: checkpoints.Tensors, dtype: str
-) -> keras.Model:
+def filled(config: ConfigDict, tensors: checkpoints.Tensors, dtype: str) -> keras.Model:
+    """The model that `config` describes, with `tensors` as its weights.
+
+    Raises:
+        MappingError: if they are not, all and only, its weights.
+    """
     with skip_init():
         model = models.build(config, dtype=dtype)
     mapping.assign(model, tensors)
@@ -263,16 +294,19 @@ def _read_back(
     return reports
 
 
-def _proof(folder: Path, source: Source, reports: Sequence[Report]) -> dict[str, Any]:
+def _beside() -> ThreadPoolExecutor:
+    """Where files are hashed: on another core, while the work goes on."""
+    return ThreadPoolExecutor(max_workers=1)
+
+
+def _proof(
+    origin: Mapping[str, Any], hashes: Mapping[str, str], reports: Sequence[Report]
+) -> dict[str, Any]:
     packages = ("vit_tf", "tensorflow", "keras", "torch", "timm", "numpy")
     return {
         "compared_with_timm": any(r.title.startswith("layers") for r in reports),
-        "source": source.to_json(),
-        "result": {
-            str(path.relative_to(folder)): bundle.sha256(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != "fingerprint.pb"
-        },
+        "source": origin,
+        "result": hashes,
         "versions": {name: _version(name) for name in packages},
         "reports": [report.to_json() for report in reports],
     }

@@ -95,6 +95,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hashes(directory: Path) -> dict[str, str]:
+    """Relative path -> sha256, of every file below a folder."""
+    return {name: sha256(directory / name) for name in files(directory)}
+
+
 def files(directory: Path) -> dict[str, int]:
     """Relative path -> bytes, of every file below a folder."""
     return {

@@ -1,7 +1,6 @@
 """A model as a SavedModel that TensorFlow alone can serve, and train."""
 
-import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -35,23 +34,30 @@ def save(model: keras.Model, directory: Path) -> None:
     root.regularization_losses = []
     images = tf.TensorSpec((None, *model.img_size, model.in_chans), name="images")
 
-    call = tf.function(_call(model), autograph=False)
-    inference = call.get_concrete_function(images)
-    call.get_concrete_function(images, training=False)
-    call.get_concrete_function(images, training=True)
-    root.__call__ = call
-    everything = tf.function(_everything(model), autograph=False)
-    features_and_attention = everything.get_concrete_function(images)
+    inference = _traced(_logits(model, training=False), images)
+    training_step = inference
+    if _random(model):
+        training_step = _traced(_logits(model, training=True), images)
+    everything = _traced(_features_and_attention(model), images)
 
-    # Each signature calls one of the two: what it does not return is pruned.
+    # What follows calls these three: each is traced once, whoever returns a part of
+    # it, and what nobody returns is pruned before it runs.
+    @tf.function(autograph=False)
+    def call(images, training=False):
+        return training_step(images) if training else inference(images)
+
+    for training in (False, True):
+        call.get_concrete_function(images, training=training)
+    root.__call__ = call
+
     def serving_default(images):
         return {"logits": inference(images)}
 
     def features(images):
-        return features_and_attention(images)[0]
+        return everything(images)[0]
 
     def attention(images):
-        return features_and_attention(images)[1]
+        return everything(images)[1]
 
     signatures = {
         signature.__name__: tf.function(
@@ -62,27 +68,30 @@ def save(model: keras.Model, directory: Path) -> None:
     tf.saved_model.save(root, str(directory), signatures=signatures)
 
 
-def _call(model: keras.Model):
-    def call(images, training=False):
-        with _shared(model, training):
+def _traced(function: Callable, images: tf.TensorSpec) -> Callable:
+    return tf.function(function, autograph=False).get_concrete_function(images)
+
+
+def _logits(model: keras.Model, training: bool) -> Callable:
+    def logits(images):
+        if training and _random(model):  # blocks that drop differently are not equal
+            return model(images, training=True)
+        with shared_blocks(model.blocks):
             return model(images, training=training)
 
-    return call
+    return logits
 
 
-def _everything(model: keras.Model):
-    def everything(images):
-        with _shared(model, False, taps=[ATTENTION]) as attention:
+def _features_and_attention(model: keras.Model) -> Callable:
+    def features_and_attention(images):
+        with shared_blocks(model.blocks, taps=[ATTENTION]) as attention:
             tokens = model.forward_features(images)
             features = model.forward_head(tokens, pre_logits=True)
         return {"features": features, "tokens": tokens}, dict(attention)
 
-    return everything
+    return features_and_attention
 
 
-def _shared(model: keras.Model, training: bool, taps: Iterable[str] = ()):
-    """The model's blocks as one function, unless something random tells them apart."""
-    random = len(model.variables) > len(model.weights)
-    if training and random:
-        return contextlib.nullcontext()
-    return shared_blocks(model.blocks, taps)
+def _random(model: keras.Model) -> bool:
+    """Whether anything drops out while training: it then has a seed's state."""
+    return len(model.variables) > len(model.weights)

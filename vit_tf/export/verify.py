@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from vit_tf.activations import watch
+from vit_tf.export.saved_model import ATTENTION
 from vit_tf.parity import Report, compare_layers
 
 Outputs = Mapping[str, Mapping[str, np.ndarray]]  # signature -> output name -> array
@@ -17,17 +19,19 @@ TOLERANCES = {"saved_model": 1e-5, "keras": 1e-5}
 
 def expected_outputs(model: keras.Model, images: np.ndarray) -> Outputs:
     """What each signature of the written model must give for `images`."""
-    from vit_tf.activations import outputs
-    from vit_tf.export.saved_model import ATTENTION
+    attention: dict[str, np.ndarray] = {}
 
-    names = [f"{block.name}.{ATTENTION}" for block in model.blocks]
-    attention = outputs(model, names)(tf.convert_to_tensor(images))
-    tokens = model.forward_features(tf.convert_to_tensor(images))
+    def observe(name: str, output: tf.Tensor) -> None:
+        if name.endswith(ATTENTION):
+            attention[name] = output.numpy()
+
+    with watch(model, observe):
+        tokens = model.forward_features(tf.convert_to_tensor(images))
     features = model.forward_head(tokens, pre_logits=True)
     return {
-        "serving_default": {"logits": model(images).numpy()},
+        "serving_default": {"logits": model.forward_head(tokens).numpy()},
         "features": {"features": features.numpy(), "tokens": tokens.numpy()},
-        "attention": {name: value.numpy() for name, value in attention.items()},
+        "attention": attention,
     }
 
 

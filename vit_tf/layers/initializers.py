@@ -5,16 +5,17 @@ import math
 from collections.abc import Iterator
 
 import keras
+import tensorflow as tf
 
 _skip = False
 
 
 @contextlib.contextmanager
 def skip_init() -> Iterator[None]:
-    """Within it, weights of new models are zeros: a checkpoint fills them.
+    """Within it, large weights of new models hold whatever the memory held.
 
-    timm's `weight_init="skip"`. Random numbers for a ViT-L take twelve seconds, only
-    to be overwritten.
+    timm's `weight_init="skip"`, for a checkpoint that fills them all. Random numbers
+    for a ViT-L take twelve seconds, and zeros two, only to be overwritten.
     """
     global _skip
     before, _skip = _skip, True
@@ -32,7 +33,7 @@ class Normal(keras.initializers.RandomNormal):
         super().__init__(stddev=stddev, seed=seed)
 
     def __call__(self, shape, dtype=None):
-        return _or_zeros(super().__call__, shape, dtype)
+        return _or_nothing(super().__call__, shape, dtype)
 
     def get_config(self) -> dict:
         return {"stddev": self.stddev, "seed": self._init_seed}
@@ -48,11 +49,13 @@ class FanInUniform(keras.initializers.RandomUniform):
         super().__init__(minval=-bound, maxval=bound, seed=seed)
 
     def __call__(self, shape, dtype=None):
-        return _or_zeros(super().__call__, shape, dtype)
+        return _or_nothing(super().__call__, shape, dtype)
 
     def get_config(self) -> dict:
         return {"fan_in": self.fan_in, "seed": self._init_seed}
 
 
-def _or_zeros(initialize, shape, dtype):
-    return keras.ops.zeros(shape, dtype) if _skip else initialize(shape, dtype)
+def _or_nothing(initialize, shape, dtype):
+    if not _skip:
+        return initialize(shape, dtype)
+    return tf.raw_ops.Empty(shape=shape, dtype=tf.as_dtype(dtype), init=False)
