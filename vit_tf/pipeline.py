@@ -165,7 +165,7 @@ def read(config: ConfigDict, checkpoint: str | Path = "") -> Source:
         tensors = pretrained_tensors(name, config.model.to_dict())
         return Source(f"timm:{name}", tensors, pretrained_cfg(name))
     if uri.startswith(RANDOM):
-        tensors = RandomTensors(_shapes(config), _seed(uri))
+        tensors = RandomTensors(parameter_shapes(config), _seed(uri))
         return Source(uri, tensors, pretrained_cfg(name))
     path = checkpoints.locate(uri)
     facts = pretrained_cfg(name)
@@ -182,7 +182,7 @@ def timm_outputs(
     """What every layer of timm's model computes, or nothing if parity is off."""
     if not config.parity.enabled:
         return {}
-    return _reference(config, tensors, dtype).record(images.astype(dtype))
+    return original(config, tensors, dtype).record(images.astype(dtype))
 
 
 def compare_with_timm(
@@ -249,7 +249,7 @@ def compare_gradients(
     rng = np.random.default_rng(config.parity.seed)
     outputs = config.model.num_classes or config.model.embed_dim
     labels = rng.integers(0, outputs, len(images))
-    reference = _reference(config, tensors, "float64").gradients(images, labels)
+    reference = original(config, tensors, "float64").gradients(images, labels)
     found = gradients(model, images, labels)
     diffs = {name: layer_diff(name, reference, found[name]) for name in found}
     return report(reference, diffs, GRADIENT_TOLERANCE, "gradients in float64")
@@ -276,9 +276,8 @@ def filled(config: ConfigDict, tensors: checkpoints.Tensors, dtype: str) -> kera
     return model
 
 
-def _reference(
-    config: ConfigDict, tensors: checkpoints.Tensors, dtype: str
-) -> Reference:
+def original(config: ConfigDict, tensors: checkpoints.Tensors, dtype: str) -> Reference:
+    """timm's model that `config` describes, with `tensors` as its weights."""
     arguments = config.model.to_dict()
     return Reference(config.architecture, tensors, arguments, dtype=dtype)
 
@@ -321,7 +320,8 @@ def _version(package: str) -> str:
     return "unknown"
 
 
-def _shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
+    """timm name -> shape in timm's layout, of every parameter of the model."""
     with skip_init():
         model = models.build(config)
     return {entry.name: entry.shape for entry in mapping.entries(model)}

@@ -64,9 +64,13 @@ def _stored_arguments(config: dict, pretrained_cfg: dict) -> dict[str, Any]:
     if "input_size" in pretrained_cfg:
         channels, height, width = pretrained_cfg["input_size"]
         arguments["in_chans"] = channels
-        arguments["img_size"] = height if height == width else (height, width)
+        arguments["img_size"] = [height, width]
     for source in (pretrained_cfg, config):
         for name in ("num_classes", "global_pool"):
             if source.get(name) is not None:
                 arguments[name] = source[name]
-    return arguments | config.get("model_args", {})
+    arguments |= config.get("model_args", {})
+    size = arguments.get("img_size")
+    if isinstance(size, list):
+        arguments["img_size"] = size[0] if size[0] == size[1] else tuple(size)
+    return arguments

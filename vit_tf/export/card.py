@@ -5,11 +5,13 @@ from typing import Any
 
 from vit_tf.parity import Report
 
+COMPARED = "compared every layer with the original before it wrote this"
+NOT_COMPARED = "was told to leave out the comparison: it was **not compared** with timm"
 CARD = """\
 # {architecture}{tag} for TensorFlow
 
-`{architecture}`, converted from PyTorch (timm) by vit_tf, which compared every layer
-with the original before it wrote this.
+`{architecture}`, converted from PyTorch (timm) by vit_tf, which
+{claim}.
 
 * Source: `{uri}`{sha256}
 * Licence of the weights: {license}
@@ -63,7 +65,9 @@ def render(
         f"{len(report.layers)} compared"
         for report in reports
     ]
+    compared = any(report.title.startswith("layers") for report in reports)
     return CARD.format(
+        claim=COMPARED if compared else NOT_COMPARED,
         architecture=described["architecture"],
         tag=f".{described['tag']}" if described["tag"] else "",
         uri=source["uri"],

@@ -1,0 +1,35 @@
+"""Micro models: the widths do not matter where the options are the same."""
+
+import numpy as np
+import pytest
+
+import vit_tf
+from vit_tf import pipeline
+from vit_tf.checkpoints.random import RandomTensors
+
+MICRO = dict(img_size=32, embed_dim=24, depth=2, num_heads=3, num_classes=7)
+
+
+def micro_config(name: str = "deit_tiny_patch16_224", **arguments):
+    """A configuration of `name` that is built and compared within a second."""
+    return vit_tf.get_config(name, **{**MICRO, **arguments})
+
+
+def random_tensors(config, seed: int = 0) -> dict[str, np.ndarray]:
+    """Every parameter of the configured model, randomised."""
+    return dict(RandomTensors(pipeline.parameter_shapes(config), seed))
+
+
+@pytest.fixture
+def config():
+    return micro_config()
+
+
+@pytest.fixture
+def tensors(config):
+    return random_tensors(config)
+
+
+@pytest.fixture
+def model(config, tensors):
+    return pipeline.filled(config, tensors, "float32")

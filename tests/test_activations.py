@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import vit_tf
+from vit_tf import pipeline
+from vit_tf.activations import outputs, record
+
+
+def test_record_has_every_layer_that_computes_by_timm_name(config, model):
+    found = record(model, pipeline.random_images(config))
+    assert found["blocks.1.attn.attn_drop"].shape == (2, 3, 5, 5)
+    assert found["blocks.0.mlp.fc1"].shape == (2, 5, 96)
+    assert found["patch_embed.proj"].shape == (2, 2, 2, 24)
+    assert found["logits"].shape == (2, 7)
+    assert "blocks.0.ls1" not in found  # an identity: nothing to compare
+    np.testing.assert_allclose(found["blocks.0.attn.attn_drop"].sum(-1), 1, rtol=1e-6)
+
+
+def test_record_keeps_what_it_is_asked_to(config, model):
+    shapes = record(model, pipeline.random_images(config), each=lambda n, o: o.shape)
+    assert shapes["norm"] == (2, 5, 24)
+
+
+def test_a_model_is_as_before_once_it_was_watched(config, model):
+    images = pipeline.random_images(config)
+    before = model(images).numpy()
+    record(model, images)
+    assert not any("call" in vars(layer) for layer in model._flatten_layers())
+    np.testing.assert_array_equal(model(images).numpy(), before)
+
+
+def test_a_model_is_as_before_if_watching_fails(config, model):
+    def fail(name, output):
+        raise RuntimeError(name)
+
+    with pytest.raises(RuntimeError, match=r"patch_embed\.proj"):
+        record(model, pipeline.random_images(config), each=fail)
+    assert not any("call" in vars(layer) for layer in model._flatten_layers())
+
+
+def test_outputs_runs_in_a_graph_of_any_batch_size_as_eagerly(config, model):
+    names = ["blocks.1.attn.attn_drop", "blocks.0.mlp.fc1", "logits"]
+    function = tf.function(
+        outputs(model, names),
+        input_signature=[tf.TensorSpec((None, 32, 32, 3))],
+    )
+    images = pipeline.random_images(config)
+    recorded = record(model, images)
+    for batch in (1, 2):
+        found = function(tf.constant(images[:batch]))
+        assert list(found) == sorted(names) or list(found) == names
+        for name in names:
+            np.testing.assert_allclose(
+                found[name], recorded[name][:batch], rtol=1e-4, atol=1e-5
+            )
+
+
+def test_outputs_can_be_differentiated(config, model):
+    images = tf.constant(pipeline.random_images(config))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        attention = outputs(model, ["blocks.1.attn.attn_drop"])(images)
+        score = tf.reduce_sum(tf.square(attention["blocks.1.attn.attn_drop"]))
+    assert np.any(tape.gradient(score, images).numpy())
+
+
+def test_an_unknown_layer_is_an_error_that_names_the_closest(model):
+    with pytest.raises(KeyError, match=r"blocks\.1\.atn.*blocks\.1\.attn"):
+        outputs(model, ["blocks.1.atn"])
+
+
+def test_the_library_has_both_at_its_top():
+    assert vit_tf.record is record
+    assert vit_tf.outputs is outputs

@@ -1,0 +1,139 @@
+"""Imports go one way, and only where the design says."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# The level of a module: it imports only from lower ones, or from its own package.
+LEVELS = {
+    "vit_tf.quiet": 0,
+    "vit_tf.layers": 0,
+    "vit_tf.checkpoints": 0,
+    "vit_tf.parity": 0,
+    "vit_tf.models": 1,
+    "vit_tf.mapping": 1,
+    "vit_tf.reference": 1,
+    "vit_tf.configs": 1,
+    "vit_tf.activations": 2,
+    "vit_tf.gradients": 2,
+    "vit_tf.export": 3,
+    "vit_tf.pipeline": 4,
+    "vit_tf": 5,
+    "convert": 5,
+}
+THIRD_PARTY = {
+    "vit_tf.quiet": set(),
+    "vit_tf.layers": {"tensorflow", "keras", "numpy"},
+    "vit_tf.checkpoints": {"numpy", "safetensors", "ml_dtypes"},
+    "vit_tf.parity": {"numpy"},
+    "vit_tf.models": {"tensorflow", "keras", "numpy", "ml_collections"},
+    "vit_tf.mapping": {"tensorflow", "keras", "numpy"},
+    "vit_tf.reference": {"torch", "timm", "numpy", "ml_dtypes"},
+    "vit_tf.configs": {"ml_collections"},
+    "vit_tf.activations": {"tensorflow", "keras", "numpy"},
+    "vit_tf.gradients": {"tensorflow", "numpy"},
+    "vit_tf.export": {"tensorflow", "keras", "numpy", "ml_collections"},
+    "vit_tf.pipeline": {"keras", "numpy", "ml_collections"},
+    "vit_tf": set(),
+    "convert": {"absl", "ml_collections", "tqdm"},
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {"convert": ROOT / "convert.py"}
+    for folder, package in (("vit_tf", "vit_tf"), ("configs", "vit_tf.configs")):
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            name = ".".join((package, *parts)).removesuffix(".__init__")
+            found[name] = path
+    return found
+
+
+def part(module: str) -> str:
+    """The row of the tables above that a module belongs to."""
+    rows = [row for row in LEVELS if module == row or module.startswith(row + ".")]
+    return max(rows, key=len)
+
+
+def imports(path: Path) -> set[str]:
+    """What a file imports when it is imported: not inside functions, not for types."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            found.update(
+                f"{node.module}.{alias.name}"
+                if node.module.startswith("vit_tf")
+                else node.module
+                for alias in node.names
+            )
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_from_lower_levels(module):
+    own = part(module)
+    for imported in imports(modules()[module]):
+        if imported.startswith("vit_tf") and part(imported) != own:
+            assert LEVELS[part(imported)] < LEVELS[own], imported
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_the_libraries_of_its_level(module):
+    external = {
+        imported.split(".")[0]
+        for imported in imports(modules()[module])
+        if not imported.startswith("vit_tf")
+    } - set(sys.stdlib_module_names)
+    assert external <= THIRD_PARTY[part(module)]
+
+
+def test_private_interfaces_are_not_imported():
+    for path in modules().values():
+        for imported in imports(path):
+            assert not imported.startswith(("keras.src", "tensorflow.python"))
+
+
+def test_models_bundles_and_training_need_neither_torch_nor_timm(tmp_path):
+    from conftest import MICRO, micro_config
+
+    from vit_tf import pipeline
+
+    pipeline.convert(micro_config(), tmp_path / "out", checkpoint="random:0")
+    code = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "timm", "torchvision", "tqdm"):
+            raise ImportError(name + " is not installed")
+sys.meta_path.insert(0, Blocked())
+import numpy as np, vit_tf
+images = np.zeros((2, 32, 32, 3), np.float32)
+model = vit_tf.create_model("deit_tiny_distilled_patch16_224", **{MICRO!r})
+model.compile("adam", "mse")
+model.fit(images, np.zeros((2, 7)), verbose=0)
+model = vit_tf.load(sys.argv[1])
+assert len(vit_tf.record(model, images)) > 30
+assert vit_tf.outputs(model, ["norm"])(images)["norm"].shape == (2, 5, 24)
+assert len(vit_tf.list_models()) > 90
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,70 @@
+"""The main job on real input: what `make convert` does."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vit_tf import models, pipeline
+
+DIGITS = Path(__file__).parent.parent / "examples" / "digits"
+sys.path.insert(0, str(DIGITS))
+
+from digits import compare_top1, splits  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    from vit_tf.configs import local_dir
+
+    config = local_dir.get_config(str(DIGITS))
+    directory = tmp_path_factory.mktemp("digits") / "bundle"
+    return pipeline.convert(config, directory, checkpoint=DIGITS)
+
+
+def test_the_directory_says_which_model_it_holds():
+    from vit_tf.configs import local_dir
+
+    config = local_dir.get_config(str(DIGITS))
+    assert config.architecture == "deit_tiny_patch16_224"
+    assert config.model.img_size == 8
+    assert config.model.in_chans == 1
+    assert config.model.num_classes == 10
+    assert config.architecture in models.list_models()
+
+
+def test_every_layer_of_the_trained_model_is_timms(converted):
+    assert [report.title for report in converted.reports] == [
+        "layers in float32",
+        "SavedModel read back",
+    ]
+    assert all(report.passed for report in converted.reports)
+
+
+def test_no_held_out_digit_is_classified_differently(converted):
+    top1 = compare_top1(DIGITS, converted.directory)
+    assert len(top1.labels) == 360
+    assert top1.disagreements == 0
+    assert np.mean(top1.saved_model == top1.labels) > 0.95
+    assert "images on which they disagree: 0" in str(top1)
+
+
+def test_the_held_out_digits_are_not_those_of_training():
+    (train_images, _), (images, labels) = splits()
+    assert len(train_images) + len(images) == 1797
+    assert set(labels) == set(range(10))
+    seen = {image.tobytes() for image in train_images}
+    assert sum(image.tobytes() in seen for image in images) == 0
+
+
+def test_the_bundle_carries_preprocessing_and_labels(converted):
+    import json
+
+    from vit_tf.export.bundle import CONFIG
+
+    described = json.loads((converted.directory / CONFIG).read_text())
+    assert described["data"]["mean"] == [0.305]
+    assert described["data"]["input_size"] == [1, 8, 8]
+    assert described["label_names"] == [str(digit) for digit in range(10)]
+    assert described["license"] == "bsd-3-clause"
