@@ -1,12 +1,13 @@
-"""TensorFlow imported without its greeting."""
+"""Scripts without the notes of the libraries below them."""
 
+import logging
 import os
 
 
 def import_tensorflow() -> None:
     """Imports TensorFlow; what its compiled code writes to stderr meanwhile is lost.
 
-    No setting silences those lines: they are written before any is read. For scripts.
+    No setting silences those lines: they are written before any is read.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     stderr = os.dup(2)
@@ -17,3 +18,9 @@ def import_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def drop_notes() -> None:
+    """Drops what TensorFlow and timm note below a warning. Call it behind `app.run`."""
+    for name in ("absl", "tensorflow", None):
+        logging.getLogger(name).setLevel(logging.WARNING)

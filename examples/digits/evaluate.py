@@ -10,12 +10,12 @@ _BUNDLE = flags.DEFINE_string("bundle", "out/digits", "what convert.py wrote")
 
 
 def main(argv: list[str]) -> None:
-    quiet.import_tensorflow()
+    quiet.drop_notes()
     from digits import compare_top1
 
     print(compare_top1(Path(__file__).parent, _BUNDLE.value))
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_default("verbosity", -1)
+    quiet.import_tensorflow()
     app.run(main)
