@@ -120,7 +120,7 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "timm", "torchvision", "tqdm"):
-            raise ImportError(name + " is not installed")
+            raise ModuleNotFoundError(name + " is not installed", name=name)
 sys.meta_path.insert(0, Blocked())
 import numpy as np, vit_tf
 images = np.zeros((2, 32, 32, 3), np.float32)
@@ -131,6 +131,12 @@ model = vit_tf.load(sys.argv[1])
 assert len(vit_tf.record(model, images)) > 30
 assert vit_tf.outputs(model, ["norm"])(images)["norm"].shape == (2, 5, 24)
 assert len(vit_tf.list_models()) > 90
+try:
+    vit_tf.convert
+except ImportError as error:
+    assert str(error) == "vit_tf.convert needs torch: pip install 'vit_tf[convert]'"
+else:
+    raise AssertionError("torch was imported")
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "out")],

@@ -26,7 +26,13 @@ def __getattr__(name: str) -> Any:
     """Imports what is asked for: TensorFlow, torch and timm load where needed only."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "timm"):
+            raise
+        hint = f"vit_tf.{name} needs {error.name}: pip install 'vit_tf[convert]'"
+        raise ModuleNotFoundError(hint, name=error.name) from error
 
 
 def __dir__() -> list[str]:
