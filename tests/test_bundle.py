@@ -155,6 +155,20 @@ for name, signature in loaded.signatures.items():
             assert close(found[name], output)
 
 
+def test_load_takes_the_keras_file_in_a_fresh_process(converted):
+    conversion, model = converted
+    path = conversion.directory / bundle.KERAS
+    code = """
+import sys, vit_tf
+print(type(vit_tf.load(sys.argv[1])).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == type(model).__name__
+
+
 def test_dropout_survives_in_the_training_call(tmp_path):
     config = micro_config(drop_path_rate=0.5, proj_drop_rate=0.3, patch_drop_rate=0.25)
     pipeline.convert(config, tmp_path / "out", checkpoint="random:0")

@@ -34,11 +34,18 @@ class BundleError(ValueError):
 def load(bundle: str | Path) -> keras.Model:
     """The Keras model of a bundle, ready to read, probe and train.
 
+    Args:
+        bundle: The folder that `convert` wrote, or a `.keras` file of such a model
+            (which Keras's own loader takes too, once the model's module is imported).
+
     Raises:
         BundleError: if the folder is not a bundle of this toolkit, or its variables
             are not those of the model that its configuration describes.
     """
     bundle = Path(bundle)
+    if bundle.suffix == KERAS.suffix:
+        models.import_families()
+        return keras.models.load_model(bundle)
     if not is_bundle(bundle):
         raise BundleError(
             f"{bundle} is not a bundle of vit_tf: saved_model.pb and {CONFIG} expected"

@@ -97,6 +97,12 @@ def model_class(family: str, name: str) -> type["keras.Model"]:
     return getattr(importlib.import_module(f"vit_tf.models.{family}"), name)
 
 
+def import_families() -> None:
+    """Imports every family's module, so that Keras knows all classes by name."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"vit_tf.models.{module.name}")
+
+
 def parameters(cls: type["keras.Model"]) -> Mapping[str, inspect.Parameter]:
     """A model class's constructor arguments, its parents' included."""
     found: dict[str, inspect.Parameter] = {}
