@@ -1,0 +1,197 @@
+"""Time and peak memory of a conversion, step by step, and the floor beside them.
+
+    python benchmarks/conversion.py
+    python benchmarks/conversion.py --model=vit_tiny_patch16_224 --repeats=1
+
+A checkpoint with random weights is written to a temporary folder. Then, in turn and
+`--repeats` times each, it is copied (the floor), converted with parity and converted
+without. Every figure is the median over the repeats; so is every total, which need not
+be the sum of the medians above it.
+
+A conversion runs in a fresh process. The steps are those that `convert` names to its
+`progress`, each lasting until the next begins, the last until `convert` returns;
+"imports" is what lies between the start of the process and the first of them. Peak
+memory is the process's resident memory, and so includes the pages of the mapped
+checkpoint; the mark is reset at every step.
+
+The floor is a plain copy of the checkpoint in chunks, and the fsync of the copy. What
+a conversion writes is left to the system to bring to the disk, as `cp` leaves it.
+Before each measurement all earlier writes are brought there (`os.sync`), so that none
+pays for another's. The checkpoint was just written: it is in the page cache for all.
+"""
+
+import itertools
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import measure
+from absl import app, flags
+from peak_memory import PeakMemory
+from tqdm import tqdm
+
+from vit_tf import quiet
+
+GB = 1e9
+CHUNK = 16 << 20  # bytes
+CONVERT = "all but imports"
+TOTAL = "total"
+FLOOR_RATIO = 3  # what a conversion may take, in floors
+EXTRA_GB = 1.0  # what it may hold beside twice the weights
+_MODEL = flags.DEFINE_string("model", "vit_large_patch16_224", "timm's name")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "runs of each kind", lower_bound=1)
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir", None, "where the temporary folder is made; by default the system's"
+)
+
+Run = dict[str, tuple[float, ...]]  # step -> seconds, and of a conversion peak GB
+
+
+def write_checkpoint(model: str, path: Path) -> None:
+    """A .safetensors file of random weights for timm's `model`."""
+    quiet.import_tensorflow()
+    from safetensors.numpy import save_file
+
+    from vit_tf import get_config
+    from vit_tf.pipeline import read
+
+    save_file(dict(read(get_config(model), "random:0").tensors), path)
+
+
+def convert(
+    model: str, checkpoint: Path, parity: bool, started: float
+) -> tuple[Run, str]:
+    """Converts once, in this process.
+
+    Args:
+        model: timm's name.
+        checkpoint: Its weights.
+        parity: Whether it is compared with timm.
+        started: What `time.monotonic()` was when this process was started.
+
+    Returns:
+        Seconds and peak GB of the steps, and how the memory was measured.
+    """
+    memory = PeakMemory()
+    names, begins, peaks = ["imports"], [started], []
+
+    def progress(step: str) -> None:
+        names.append(step)
+        begins.append(time.monotonic())
+        peaks.append(memory.take() / GB)  # of the step before
+
+    quiet.import_tensorflow()
+    quiet.drop_notes()
+    from vit_tf import get_config, pipeline
+
+    config = get_config(model)
+    config.parity.enabled = parity
+    out = checkpoint.with_name("bundle")
+    pipeline.convert(config, out, checkpoint=checkpoint, progress=progress)
+    progress("end")
+    shutil.rmtree(out)
+    seconds = [end - begin for begin, end in itertools.pairwise(begins)]
+    run = dict(zip(names, zip(seconds, peaks, strict=True), strict=False))
+    run[CONVERT] = sum(seconds[1:]), max(peaks[1:])
+    run[TOTAL] = sum(seconds), max(peaks)
+    return run, memory.method
+
+
+def copy(source: Path) -> Run:
+    """Copies a file to one beside it, brought to the disk."""
+    target = source.with_name("copy")
+    chunk = memoryview(bytearray(CHUNK))
+    with source.open("rb", buffering=0) as reader, target.open("wb", 0) as writer:
+        begin = time.monotonic()
+        while count := reader.readinto(chunk):
+            writer.write(chunk[:count])
+        written = time.monotonic()
+        os.fsync(writer.fileno())
+        end = time.monotonic()
+    target.unlink()
+    return {
+        "copy": (written - begin,),
+        "fsync": (end - written,),
+        TOTAL: (end - begin,),
+    }
+
+
+def medians(runs: Sequence[Run]) -> Run:
+    """The median of each figure over several runs of the same steps."""
+    return {
+        name: tuple(map(statistics.median, zip(*(r[name] for r in runs), strict=True)))
+        for name in runs[0]
+    }
+
+
+def measure_all(
+    model: str, checkpoint: Path, repeats: int
+) -> tuple[Run, Run, Run, str]:
+    """Measures in turn, `repeats` times each, and takes medians.
+
+    Returns:
+        A conversion with parity, one without, a copy, how memory was measured.
+    """
+    floor: list[Run] = []
+    conversions: dict[bool, list[Run]] = {True: [], False: []}
+    for _ in tqdm(range(repeats), desc="rounds", leave=False):
+        os.sync()
+        floor.append(copy(checkpoint))
+        for parity, runs in conversions.items():
+            os.sync()
+            run, method = measure.in_fresh_process(
+                convert, model, checkpoint, parity, time.monotonic()
+            )
+            runs.append(run)
+    return *map(medians, (*conversions.values(), floor)), method
+
+
+def report(proven: Run, plain: Run, floor: Run, weights: int) -> str:
+    """The table, and what was reached.
+
+    Args:
+        proven: A conversion with parity.
+        plain: One without.
+        floor: A copy of the checkpoint.
+        weights: The checkpoint's size in bytes.
+    """
+    header = ("step", "with parity, s", "GB", "without, s", "GB", "floor, s")
+    none = (None, None)
+    names = [name for name in floor if name not in proven] + list(proven)
+    rows = [
+        (
+            name,
+            *proven.get(name, none),
+            *plain.get(name, none),
+            floor.get(name, none)[0],
+        )
+        for name in names
+    ]
+    ratio = plain[CONVERT][0] / floor[TOTAL][0]
+    extra = proven[TOTAL][1] - 2 * weights / GB
+    return f"""{measure.table(header, rows)}
+
+without parity, all but imports / floor: \
+expected at most {FLOOR_RATIO:.2f}, reached {ratio:.2f}
+peak with parity - 2 x weights: \
+expected at most {EXTRA_GB:.2f} GB, reached {extra:.2f} GB"""
+
+
+def main(argv: list[str]) -> None:
+    model, repeats = _MODEL.value, _REPEATS.value
+    with tempfile.TemporaryDirectory(dir=_WORK_DIR.value) as folder:
+        checkpoint = Path(folder) / "checkpoint.safetensors"
+        measure.in_fresh_process(write_checkpoint, model, checkpoint)
+        weights = checkpoint.stat().st_size
+        with measure.conditions():
+            *runs, method = measure_all(model, checkpoint, repeats)
+    print(f"{model}, {weights / GB:.3f} GB; medians of {repeats}; memory by {method}\n")
+    print(report(*runs, weights))
+
+
+if __name__ == "__main__":
+    app.run(main)
