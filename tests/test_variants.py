@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import pickle
 
 import keras
 import numpy as np
@@ -297,6 +298,11 @@ def test_impossible_arguments_are_errors(name, arguments, message):
 def test_an_unknown_name_is_an_error_that_names_the_closest():
     with pytest.raises(models.UnknownModelError, match="deit_tiny_patch16_224"):
         vit_tf.create_model("deit_tiny_patch16")
+
+
+def test_the_error_comes_back_from_another_process():
+    error = models.UnknownModelError("deit", ["deit_tiny_patch16_224"])
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_list_models_takes_shell_patterns():

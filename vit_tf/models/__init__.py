@@ -19,9 +19,13 @@ class UnknownModelError(ValueError):
     """There is no model of that name. The message gives the closest."""
 
     def __init__(self, name: str, known: list[str]):
+        self._arguments = (name, known)
         close = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
         hint = f"; the closest are {', '.join(close)}" if close else ""
         super().__init__(f"no model is named {name!r}{hint}")
+
+    def __reduce__(self):
+        return type(self), self._arguments  # so that it comes back from a process
 
 
 def list_models(pattern: str = "*") -> list[str]:
