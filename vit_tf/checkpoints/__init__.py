@@ -36,7 +36,12 @@ def read(path: str | Path) -> Tensors:
             f"{path}: {describe(path)} found; expected: a file that ends in "
             f"{', '.join(READERS)}, or a timm local directory"
         )
-    return READERS[path.suffix](path)
+    tensors = READERS[path.suffix](path)
+    if not tensors:
+        raise UnknownLayoutError(
+            f"{path}: no tensors found; expected: a model's weights"
+        )
+    return tensors
 
 
 def locate(path: str | Path) -> Path:
@@ -47,11 +52,11 @@ def locate(path: str | Path) -> Path:
     """
     path = Path(path)
     if not path.exists():
-        raise CheckpointError(f"{path}: no such file or folder")
+        raise CheckpointError(f"{path}: no such file or folder; expected: a checkpoint")
     return weights_file(path) if path.is_dir() else path
 
 
-def check_finite(tensors: Tensors) -> None:
+def check_finite(tensors: Tensors, uri: str) -> None:
     """
     Raises:
         CheckpointError: if a value is NaN or infinite, naming all such tensors.
@@ -62,7 +67,8 @@ def check_finite(tensors: Tensors) -> None:
             f"   {name}: {count:,} values" for name, count in bad.items()
         )
         raise CheckpointError(
-            f"NaN or infinity in {len(bad)} of {len(tensors)} tensors:\n{listed}"
+            f"{uri}: NaN or infinity in {len(bad)} of {len(tensors)} tensors, finite "
+            f"numbers expected:\n{listed}"
         )
 
 

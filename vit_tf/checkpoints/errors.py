@@ -1,6 +1,16 @@
 """What can be wrong with a checkpoint."""
 
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
+
+# What reading a damaged zip archive raises.
+ZIP_ERRORS = (
+    zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError,
+    ValueError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 class CheckpointError(ValueError):
@@ -19,6 +29,12 @@ class UnknownLayoutError(CheckpointError):
     """The file can be read, but does not hold named tensors where they are expected."""
 
 
+def listing(names: Iterable[str], limit: int = 8) -> str:
+    """The first names, for a message."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (", ..." if names[limit:] else "")
+
+
 def describe(path: Path) -> str:
     """What a file looks like from its first bytes, for a message about a bad one."""
     size = path.stat().st_size
@@ -28,8 +44,9 @@ def describe(path: Path) -> str:
         head = file.read(512)
     signatures = {
         b"version https://git-lfs": "a Git LFS pointer, not the file it stands for",
-        b"PK\x03\x04": "a zip archive (.pth, .npz or .keras)",
+        b"PK\x03\x04": _zip_archive(path),
         b"\x89HDF": "an HDF5 file (.h5)",
+        b"\x89PNG": "a PNG image",
         b"\x80": "a Python pickle",
         b"\x93NUMPY": "a NumPy array (.npy)",
     }
@@ -39,5 +56,23 @@ def describe(path: Path) -> str:
     if head.lstrip()[:1] == b"<":
         return f"an HTML or XML page, {size:,} bytes"
     if head[8:9] == b"{":
-        return f"a safetensors header, {size:,} bytes"
+        return f"a safetensors file, {size:,} bytes"
     return f"{size:,} bytes that begin with {head[:8]!r}"
+
+
+def _zip_archive(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except ZIP_ERRORS:
+        return "a zip archive that is cut off or damaged"
+    kinds = {
+        ".npy": "NumPy arrays (.npz)",
+        "model.weights.h5": "a Keras model (.keras)",
+        "/constants.pkl": "a TorchScript archive",
+        "/data.pkl": "a PyTorch file (.pth)",
+    }
+    for ending, kind in kinds.items():
+        if any(name.endswith(ending) for name in names):
+            return kind
+    return "a zip archive"

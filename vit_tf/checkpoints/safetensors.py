@@ -3,12 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
-from vit_tf.checkpoints.errors import CorruptCheckpointError, describe
+from vit_tf.checkpoints.errors import (
+    CorruptCheckpointError,
+    UnknownLayoutError,
+    describe,
+    listing,
+)
 
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16,
@@ -25,6 +31,7 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
 
     Raises:
         CorruptCheckpointError: if the file is not a whole safetensors file.
+        UnknownLayoutError: if it holds numbers of a kind that NumPy has not.
     """
 
     def __init__(self, path: str | Path):
@@ -34,18 +41,15 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
                 pass  # checks the header, the offsets and the file's length
         except safetensors.SafetensorError as error:
             raise CorruptCheckpointError(
-                f"{self.path}: not a whole safetensors file ({error}); found "
-                f"{describe(self.path)}"
+                f"{self.path}: not a whole safetensors file{_why(self.path, error)}; "
+                f"found {describe(self.path)}"
             ) from error
-        with self.path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            self._header = json.loads(file.read(length))
-        self._header.pop("__metadata__", None)
-        self._start = 8 + length
-        if unknown := {t["dtype"] for t in self._header.values()} - DTYPES.keys():
-            raise CorruptCheckpointError(
-                f"{self.path}: tensors of type {sorted(unknown)} found, "
-                f"{sorted(DTYPES)} expected"
+        self._header, self._start = _header(self.path)
+        if unknown := {k: t["dtype"] for k, t in self._header.items()
+                       if t["dtype"] not in DTYPES}:  # fmt: skip
+            found = listing(f"{name} ({dtype})" for name, dtype in unknown.items())
+            raise UnknownLayoutError(
+                f"{self.path}: {found} found; expected: tensors of {', '.join(DTYPES)}"
             )
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -61,3 +65,32 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._header)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """What the file says of each tensor, and where their bytes begin."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def _why(path: Path, error: Exception) -> str:
+    """The reader's reason; of a file that is cut off, how long it should be."""
+    if not describe(path).startswith("a safetensors"):
+        return ""
+    reason = str(error).removeprefix("Error while deserializing header: ")
+    try:
+        header, start = _header(path)
+        size = start + max(tensor["data_offsets"][1] for tensor in header.values())
+    except (
+        ValueError,
+        MemoryError,
+        OverflowError,
+        AttributeError,
+        LookupError,
+        TypeError,
+    ):
+        return f" ({reason})"
+    return f" ({reason}; {size:,} bytes expected)"
