@@ -1,5 +1,6 @@
 """What every configuration holds."""
 
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -44,16 +45,18 @@ def make_config(
 
     Raises:
         ValueError: if the model's class has no argument of a name, listing those it
-            has.
+            has, or a value is not of its argument's type.
     """
     from vit_tf import models
 
     parameters = models.parameters(models.model_class(family, model_class))
     if unknown := set(arguments) - set(parameters):
         raise ValueError(
-            f"{name}: {model_class} has no argument {sorted(unknown)}; it has "
-            f"{sorted(parameters)}"
+            f"{model_class} has no argument {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(parameters)}"
         )
+    if misfits := _misfits(arguments, parameters):
+        raise ValueError(f"{model_class}: {'; '.join(misfits)}")
     config = ConfigDict()
     config.architecture = name
     config.tag = tag
@@ -72,6 +75,19 @@ def make_config(
     config.parity.images = 2  # random ones
     config.parity.seed = 0
     return config
+
+
+def check(config: ConfigDict) -> None:
+    """What flags may have set to something else than the model's class takes.
+
+    Raises:
+        ValueError: listing every such field.
+    """
+    from vit_tf import models
+
+    cls = models.model_class(config.family, config.model_class)
+    if misfits := _misfits(config.model, models.parameters(cls)):
+        raise ValueError("; ".join(f"config.model.{misfit}" for misfit in misfits))
 
 
 def tag_arguments(name: str, tag: str) -> dict[str, Any]:
@@ -96,6 +112,42 @@ def _field(default: Any, annotation: Any) -> Any:
     kinds = [kind for kind in kinds if kind is not types.NoneType]
     kind = kinds[0] if len(kinds) == 1 else object
     return config_dict.FieldReference(default, field_type=kind)
+
+
+def _misfits(
+    arguments: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]
+) -> list[str]:
+    return [
+        f"{name}={value!r} found, {_name(parameters[name].annotation)} expected"
+        for name, value in arguments.items()
+        if not _fits(value, parameters[name].annotation)
+    ]
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of an annotation's type; others than these are not judged."""
+    if _is_union(annotation):
+        return any(_fits(value, kind) for kind in typing.get_args(annotation))
+    if typing.get_origin(annotation) is tuple:
+        kinds = typing.get_args(annotation)
+        if kinds[-1] is Ellipsis and isinstance(value, (tuple, list)):
+            kinds = kinds[:1] * len(value)
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) == len(kinds)
+            and all(map(_fits, value, kinds))
+        )
+    if annotation in (int, float) and isinstance(value, bool):
+        return False
+    if annotation is float:
+        return isinstance(value, (int, float))
+    if annotation in (bool, int, str, types.NoneType):
+        return isinstance(value, annotation)
+    return True
+
+
+def _name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def _is_union(annotation: Any) -> bool:

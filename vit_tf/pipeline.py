@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vit_tf import activations, checkpoints, mapping, models
-from vit_tf.checkpoints.local_dir import read_config
+from vit_tf.checkpoints.local_dir import check_architecture, read_config
 from vit_tf.checkpoints.random import RandomTensors
+from vit_tf.configs import common, local_dir
 from vit_tf.export import bundle, card, saved_model, verify
 from vit_tf.export.staging import staged
 from vit_tf.gradients import gradients
@@ -99,7 +101,8 @@ def convert(
     """Converts a checkpoint, proves that the result is the same model, writes it.
 
     Args:
-        config: From `vit_tf.get_config`, or timm's name of a model.
+        config: From `vit_tf.get_config`, or timm's name of a model, or "" where the
+            checkpoint is a timm local directory.
         directory: Where to write the bundle. It appears there whole or not at all.
         checkpoint: A .safetensors, .pth, .pt or .bin file; a timm local directory;
             "random:SEED"; or "" for timm's pretrained weights.
@@ -109,21 +112,23 @@ def convert(
 
     Raises:
         UnknownModelError: if there is no such model.
+        ValueError: if a field of the configuration, or a format, is none of those
+            expected.
         CheckpointError: if the checkpoint cannot be used.
         MappingError: if its tensors are not the model's weights.
         ParityError: if the result is not the same model, or reads back differently.
         FileExistsError: if something is at `directory` that may not be replaced.
     """
     if isinstance(config, str):
-        config = models.get_config(config)
-    if unknown := set(formats) - set(FORMATS):
-        raise ValueError(f"formats {sorted(unknown)} found, {FORMATS} expected")
+        family, variant = find_config(config, checkpoint)
+        config = importlib.import_module(f"vit_tf.configs.{family}").get_config(variant)
+    _check(config, formats)
     replaceable = bundle.is_bundle if overwrite else None
     with staged(directory, replaceable=replaceable) as folder, _beside() as beside:
         progress("read the checkpoint")
         source = read(config, checkpoint)
         source_hash = beside.submit(source.hash)
-        checkpoints.check_finite(source.tensors)
+        checkpoints.check_finite(source.tensors, source.uri)
         images = random_images(config)
         progress("run the original in timm")
         reference = timm_outputs(config, source.tensors, images, "float32")
@@ -158,21 +163,58 @@ def convert(
     return Conversion(Path(directory), origin, tuple(reports), files)
 
 
+def find_config(model: str, checkpoint: str | Path = "") -> tuple[str, str]:
+    """Which configuration says how to build `model` for `checkpoint`.
+
+    A timm local directory states its own; `model` must then agree, and may be "".
+    Otherwise `model` names it; where nothing else is asked for than timm's pretrained
+    weights, "name" stands for timm's default tag of it, as it does in timm.
+
+    Returns:
+        A module of `configs/`, and what to call its `get_config` with.
+
+    Raises:
+        UnknownModelError: if there is no such model or tag.
+        CheckpointError: if the checkpoint is not there, or states another model.
+        ValueError: if nothing says which model it is.
+    """
+    uri = str(checkpoint)
+    if uri and not uri.startswith(RANDOM):
+        checkpoints.locate(uri)
+        if Path(uri).is_dir():
+            local_dir.get_config(uri, architecture=model.partition(".")[0])
+            return "local_dir", uri
+    if not model:
+        what = f"{uri} does not say which model it is" if uri else "no model is named"
+        raise ValueError(
+            f"{what}; expected: --model=NAME, --config=configs/FAMILY.py:NAME, or as "
+            "--checkpoint a timm local directory, which says it itself"
+        )
+    config = models.get_config(model)
+    if not uri and not config.tag:
+        tag = pretrained_cfg(model).get("tag", "")
+        return config.family, f"{model}.{tag}".rstrip(".")
+    return config.family, model
+
+
 def read(config: ConfigDict, checkpoint: str | Path = "") -> Source:
-    """The tensors that `checkpoint` names, and what is known about them."""
-    name = f"{config.architecture}.{config.tag}".rstrip(".")
+    """The tensors that `checkpoint` names, and what is known about them.
+
+    Raises:
+        CheckpointError: if they cannot be had, or were made for another model than
+            `config` describes.
+    """
     uri = str(checkpoint)
     if not uri:
-        tensors = pretrained_tensors(name, config.model.to_dict())
-        return Source(f"timm:{name}", tensors, pretrained_cfg(name))
+        return _pretrained(config)
+    facts = _facts(config)
     if uri.startswith(RANDOM):
         tensors = RandomTensors(parameter_shapes(config), _seed(uri))
-        return Source(uri, tensors, pretrained_cfg(name))
+        return Source(uri, tensors, facts)
     path = checkpoints.locate(uri)
-    facts = pretrained_cfg(name)
     if Path(uri).is_dir():
         stated = read_config(uri)
-        _check_architecture(config, stated, uri)
+        _check_stated(config, stated, uri)
         facts |= stated["pretrained_cfg"] | {"label_names": stated["label_names"]}
     return Source(uri, checkpoints.read(path), facts, path)
 
@@ -338,11 +380,78 @@ def _seed(uri: str) -> int:
     return int(text)
 
 
-def _check_architecture(
-    config: ConfigDict, stated: Mapping[str, Any], uri: str
-) -> None:
-    if stated["architecture"] != config.architecture:
+def _pretrained(config: ConfigDict) -> Source:
+    name = f"{config.architecture}.{config.tag}".rstrip(".")
+    facts = pretrained_cfg(name)
+    classes, found = config.model.num_classes, facts["num_classes"]
+    if classes not in (found, 0):
         raise checkpoints.CheckpointError(
-            f"{uri} states the architecture {stated['architecture']!r}, "
-            f"{config.architecture!r} was asked for"
+            f"timm's weights for {name}: {found} classes found, {classes} expected; "
+            "timm would draw a random head. num_classes=0 leaves the head out"
         )
+    try:
+        tensors = pretrained_tensors(name, config.model.to_dict())
+    except Exception as error:  # timm, a hub and a reader: each has its own
+        raise checkpoints.CheckpointError(
+            f"timm's weights for {name} cannot be had: {_reason(error)}. Expected: a "
+            "connection, weights in timm's cache, or a file as --checkpoint"
+        ) from error
+    return Source(f"timm:{name}", tensors, facts)
+
+
+def _reason(error: BaseException) -> str:
+    """An error's first line, with that of what caused it."""
+    first = error
+    while first.__cause__:
+        first = first.__cause__
+    said, why = (
+        (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
+        for e in (error, first)
+    )
+    return said if why == said else f"{said} ({why})"
+
+
+def _facts(config: ConfigDict) -> dict[str, Any]:
+    """How timm preprocesses for this model; nothing on weights that are not timm's."""
+    name = f"{config.architecture}.{config.tag}".rstrip(".")
+    facts = pretrained_cfg(name)
+    return {k: v for k, v in facts.items() if k not in ("license", "label_names")}
+
+
+def _check(config: ConfigDict, formats: Sequence[str]) -> None:
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        raise ValueError(
+            f"formats: {', '.join(unknown)} found; expected: {', '.join(FORMATS)}"
+        )
+    common.check(config)
+    if config.parity.dtype not in TOLERANCES:
+        raise ValueError(
+            f"config.parity.dtype={config.parity.dtype!r} found, "
+            f"{' or '.join(TOLERANCES)} expected"
+        )
+    if config.parity.images < 1:
+        raise ValueError(
+            f"config.parity.images={config.parity.images} found, 1 or more expected"
+        )
+
+
+def _check_stated(config: ConfigDict, stated: Mapping[str, Any], uri: str) -> None:
+    """Weights of one model in another may fit, and be wrong: num_heads has no shape."""
+    check_architecture(uri, stated["architecture"], config.architecture)
+    asked = config.model.to_dict()
+    differing = [
+        f"{name}={value!r} found, {asked.get(name)!r} expected"
+        for name, value in stated["model_args"].items()
+        if not name.endswith("_rate") and _plain(value) != _plain(asked.get(name))
+    ]
+    if differing:
+        raise checkpoints.CheckpointError(
+            f"{Path(uri) / 'config.json'}: {'; '.join(differing)}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A value as another spelling of it has it: 8, (8, 8) and [8, 8] are one size."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return value[0] if list(value) == [*value[:1]] * len(value) else tuple(value)

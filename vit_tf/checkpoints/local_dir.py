@@ -4,9 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vit_tf.checkpoints.errors import CheckpointError
+from vit_tf.checkpoints.errors import CheckpointError, listing
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+KINDS = {
+    "architecture": str,
+    "model_args": dict,
+    "pretrained_cfg": dict,
+    "num_classes": int,
+    "global_pool": str,
+}  # what timm writes
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
@@ -32,16 +39,26 @@ def read_config(directory: str | Path) -> dict[str, Any]:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from error
-    if not isinstance(config, dict) or "architecture" not in config:
-        keys = sorted(config) if isinstance(config, dict) else type(config).__name__
-        raise CheckpointError(f"{path}: {keys} found; expected: timm's architecture")
-    pretrained_cfg = config.get("pretrained_cfg", config)
+    _check(path, config)
+    pretrained_cfg = config.get("pretrained_cfg") or config
     return {
         "architecture": config["architecture"],
         "model_args": _stored_arguments(config, pretrained_cfg),
         "pretrained_cfg": pretrained_cfg,
         "label_names": config.get("label_names", pretrained_cfg.get("label_names")),
     }
+
+
+def check_architecture(directory: str | Path, stated: str, asked: str) -> None:
+    """
+    Raises:
+        CheckpointError: if a directory's architecture is not the one asked for.
+    """
+    if stated != asked:
+        raise CheckpointError(
+            f"{Path(directory) / 'config.json'}: the architecture {stated!r} found, "
+            f"{asked!r} expected"
+        )
 
 
 def weights_file(directory: str | Path) -> Path:
@@ -53,15 +70,36 @@ def weights_file(directory: str | Path) -> Path:
         path = Path(directory) / name
         if path.is_file():
             return path
-    found = sorted(path.name for path in Path(directory).iterdir())
+    found = listing(sorted(path.name for path in Path(directory).iterdir()))
     raise CheckpointError(
-        f"{directory}: {found} found, {' or '.join(WEIGHTS)} expected"
+        f"{directory}: {found or 'nothing'} found; expected: {' or '.join(WEIGHTS)}"
     )
+
+
+def _check(path: Path, config: Any) -> None:
+    """Raises where a file does not say what timm's does, listing every problem."""
+    if not isinstance(config, dict) or config.get("architecture") is None:
+        found = listing(config) if isinstance(config, dict) else type(config).__name__
+        raise CheckpointError(
+            f"{path}: {found or 'nothing'} found; expected: timm's config.json, which "
+            "names an architecture"
+        )
+    problems = [
+        f"{name} = {config[name]!r} found, {kind.__name__} expected"
+        for name, kind in KINDS.items()
+        if config.get(name) is not None and not isinstance(config[name], kind)
+    ]
+    cfg = config.get("pretrained_cfg") or config
+    size = cfg.get("input_size") if isinstance(cfg, dict) else None
+    if size and not (isinstance(size, list) and [type(n) for n in size] == [int] * 3):
+        problems.append(f"input_size = {size!r} found, 3 whole numbers expected")
+    if problems:
+        raise CheckpointError(f"{path}: {'; '.join(problems)}")
 
 
 def _stored_arguments(config: dict, pretrained_cfg: dict) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
-    if "input_size" in pretrained_cfg:
+    if pretrained_cfg.get("input_size"):
         channels, height, width = pretrained_cfg["input_size"]
         arguments["in_chans"] = channels
         arguments["img_size"] = [height, width]
@@ -69,8 +107,8 @@ def _stored_arguments(config: dict, pretrained_cfg: dict) -> dict[str, Any]:
         for name in ("num_classes", "global_pool"):
             if source.get(name) is not None:
                 arguments[name] = source[name]
-    arguments |= config.get("model_args", {})
+    arguments |= config.get("model_args") or {}
     size = arguments.get("img_size")
-    if isinstance(size, list):
+    if isinstance(size, list) and len(size) == 2:
         arguments["img_size"] = size[0] if size[0] == size[1] else tuple(size)
     return arguments
