@@ -8,12 +8,14 @@
         --checkpoint=random:0 --out=out/random --config.parity.dtype=float64
 """
 
+import re
 import signal
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 from tqdm import tqdm
 
@@ -36,80 +38,162 @@ _OUT = flags.DEFINE_string("out", None, "folder to write the bundle to")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace a bundle that is there")
 _FORMATS = flags.DEFINE_list("formats", ["saved_model"], "saved_model, keras")
 _DEBUG = flags.DEFINE_bool("debug", False, "show where an error comes from")
+_RECEIVED: list[signal.Signals] = []  # requests to stop: Ctrl-C, or `kill`
 
 
 def with_config_flag(argv: list[str]) -> list[str]:
     """`--model=NAME`, or a local directory alone, as the `--config` it is short for.
 
     Raises:
-        ValueError: if both `--model` and `--config` are given, or nothing says which
-            model it is.
+        ValueError: if both `--model` and `--config` are given, nothing says which
+            model it is, or what says so cannot be read.
     """
-    given = dict(_flag(argument) for argument in argv)
-    model, checkpoint = given.get("model"), given.get("checkpoint", "")
-    if "config" in given:
-        if model:
-            raise ValueError("--model and --config both given; expected: one of them")
-        return argv
-    if model:
-        from vit_tf import models
-
-        architecture = model.partition(".")[0]
-        family = models.get_config(architecture).family
-        return [argv[0], f"--config={CONFIGS / family}.py:{model}", *argv[1:]]
-    if Path(checkpoint).is_dir() and checkpoint:
-        return [argv[0], f"--config={CONFIGS / 'local_dir'}.py:{checkpoint}", *argv[1:]]
-    raise ValueError(
-        "neither --model=NAME nor --config=configs/FAMILY.py:NAME given; only a timm "
-        "local directory as --checkpoint says itself which model it is"
+    model, config, checkpoint = (
+        _given(argv, name) for name in ("model", "config", "checkpoint")
     )
+    if config:
+        if model:
+            raise ValueError(
+                f"--model={model} and --config={config} found; expected: one of them"
+            )
+        path = Path(config.partition(":")[0])
+        if path.suffix != ".py" or not path.is_file():
+            raise ValueError(
+                f"--config={config}: {path} is no configuration file; expected: "
+                "configs/FAMILY.py:NAME"
+            )
+        return argv
+    if "--checkpoint=" in argv:  # a variable of the shell that is not set
+        raise ValueError("--checkpoint= is empty; leave it out for timm's own weights")
+    from vit_tf.pipeline import find_config
+
+    family, variant = find_config(model, checkpoint)
+    return [argv[0], f"--config={CONFIGS / family}.py:{variant}", *argv[1:]]
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Sets the flags; what is wrong with one is said in a line.
+
+    Returns:
+        The arguments that are no flags, the script's name first.
+
+    Raises:
+        ValueError: naming the flag, its value, and what was expected.
+    """
+    try:
+        return flags.FLAGS(argv)
+    except flags.IllegalFlagValueError as error:
+        name, value = re.match(r"flag --([^=]*)=(.*?): ", str(error), re.S).groups()
+        if name == "config":  # its file was run, and raised what came first
+            raise ValueError(_bad_config(value, _first(error))) from error
+        kind = flags.FLAGS[name].flag_type()
+        raise ValueError(f"--{name}: {value!r} found; expected: {kind}") from error
+    except flags.Error as error:
+        raise ValueError(f"{error} (see --help)") from error
+    except (AttributeError, LookupError) as error:  # --config.FIELD, which is not there
+        raise ValueError(_unknown_field(argv)) from error
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise ValueError(f"{argv[1:]} found; expected: flags only (see --help)")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow has notes on all it writes
+    if argv[1:]:
+        raise ValueError(f"{argv[1]!r} found; expected: flags only, --NAME=VALUE")
     if not _OUT.value:
         raise ValueError("--out=DIR is missing: the folder to write the bundle to")
     from vit_tf.pipeline import convert
 
     with tqdm(leave=False, bar_format="[{elapsed}] {desc}") as bar:
+
+        def progress(step: str) -> None:
+            _stop_if_asked()
+            bar.set_description(step)
+
         conversion = convert(
             _CONFIG.value,
             _OUT.value,
             checkpoint=_CHECKPOINT.value,
             formats=_FORMATS.value,
             overwrite=_OVERWRITE.value,
-            progress=bar.set_description,
+            progress=progress,
         )
     print(conversion)
 
 
 def run() -> None:
     """Runs `main`; one clear message and a non-zero exit where it fails."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _RECEIVED.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         if not {"--help", "--helpfull", "-h", "--helpshort"} & set(sys.argv):
             quiet.import_tensorflow()
             sys.argv[:] = with_config_flag(sys.argv)
-        flags.FLAGS.set_default("verbosity", -1)  # warnings, not TensorFlow's notes
-        app.run(main)
-    except KeyboardInterrupt:
-        sys.exit("\nconvert.py: interrupted; nothing was written")
-    except Exception as error:  # noqa: BLE001
-        if "--debug" in sys.argv:
+        app.run(main, flags_parser=parse)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said in one line
+        if {"--debug", "--debug=true"} & set(sys.argv):
             traceback.print_exc()
-        sys.exit(f"convert.py: error: {_message(error)}")
+        if not _RECEIVED:
+            sys.exit(f"convert.py: error: {_message(error)}")
+        stopped = f"stopped by {_RECEIVED[0].name}; nothing was written"
+        print(f"\nconvert.py: {stopped}", file=sys.stderr)
+        sys.exit(128 + _RECEIVED[0])
 
 
-def _flag(argument: str) -> tuple[str, str]:
-    name, _, value = argument.lstrip("-").partition("=")
-    return name, value
+def _stop(number: int, frame: FrameType | None) -> None:
+    _RECEIVED.append(signal.Signals(number))
+    raise KeyboardInterrupt
 
 
-def _message(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    known = isinstance(error, (ValueError, OSError))
-    return text if known else f"{type(error).__name__}: {text}"
+def _stop_if_asked() -> None:
+    """Compiled code may lose a KeyboardInterrupt, or make another error of it."""
+    if _RECEIVED:
+        raise KeyboardInterrupt
+
+
+def _given(argv: list[str], name: str) -> str:
+    """The last value of a flag, --NAME=VALUE or --NAME VALUE; "" if there is none."""
+    given = ""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, equals, value = argument.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            given = value if equals else following
+    return given
+
+
+def _unknown_field(argv: list[str]) -> str:
+    """Which `--config.FIELD` there is not, and what there is in its place."""
+    config = flags.FLAGS["config"].parser.parse(_given(argv, "config"))
+    paths = (re.match(r"--?(?:no)?config\.([^=]+)", argument) for argument in argv)
+    for path in (match[1] for match in paths if match):
+        at, place = config, "config"
+        for field in path.split("."):
+            if field not in at:
+                known = ", ".join(at)
+                return f"--config.{path}: {place} has no {field!r}; it has {known}"
+            at, place = at[field], f"{place}.{field}"
+    raise AssertionError(f"every field of {argv} is there")
+
+
+def _bad_config(value: str, error: BaseException) -> str:
+    expected = "" if isinstance(error, ValueError) else "; expected: FILE.py:NAME"
+    return f"--config={value}: {error}{expected}"
+
+
+def _first(error: BaseException) -> BaseException:
+    """What was raised first."""
+    while error.__context__:
+        error = error.__context__
+    return error
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        places = [str(p) for p in (error.filename, error.filename2) if p]
+        return ": ".join([error.strerror, *places])
+    text = str(error).strip()
+    if isinstance(error, (ValueError, OSError)) and text:
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
 
 
 if __name__ == "__main__":
