@@ -1,0 +1,131 @@
+"""timm's pretrained weights, fetched by timm's own code from a hub on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cli import ROOT, Result, tree
+from fake_hub import serving
+from safetensors.numpy import save
+
+import vit_tf
+from vit_tf import mapping, pipeline
+
+TAG = ".fb_in1k"
+SERVED = f"deit_tiny_patch16_224{TAG}"
+DAMAGED = f"deit_tiny_distilled_patch16_224{TAG}"
+CUT = "vit_tiny_patch16_224.augreg_in21k"
+NOT_THERE = "vit_tiny_patch16_384.augreg_in21k_ft_in1k"
+OTHER_CLASSES = "deit_small_patch16_224"
+DOWN = "deit3_small_patch16_224"
+
+
+def run(folder, endpoint, *commands: list[str]) -> list[Result]:
+    """convert.py's results, in a process that takes `endpoint` for the hub."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(folder / "cache"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/cli.py"],
+        input=json.dumps(commands),
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Result(**result) for result in json.loads(done.stdout)]
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, np.ndarray]:
+    return dict(pipeline.read(vit_tf.get_config(SERVED), "random:0").tensors)
+
+
+@pytest.fixture(scope="module")
+def conversions(tensors, tmp_path_factory):
+    """The folder of the bundles, and each model's result; the first is to succeed."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    weights = save(tensors)
+    files = {
+        f"timm/{SERVED}/model.safetensors": weights,
+        f"timm/{DAMAGED}/model.safetensors": weights[:-1000],
+        f"timm/{CUT}/model.safetensors": weights,
+    }
+    commands = {
+        name: [f"--model={name}", f"--out={folder}/out/{name}", *flags]
+        for name, flags in {
+            SERVED: ["--config.parity.images=1"],
+            DAMAGED: [],
+            CUT: [],
+            NOT_THERE: [],
+            OTHER_CLASSES: ["--config.model.num_classes=7"],
+        }.items()
+    }
+    cut = frozenset([f"timm/{CUT}/model.safetensors"])
+    with serving(files, cut) as (endpoint, requests):
+        results = run(folder, endpoint, *commands.values())
+    down = run(folder, endpoint, [f"--model={DOWN}", f"--out={folder}/out/{DOWN}"])
+    results = dict(zip(commands, results, strict=True)) | {DOWN: down[0]}
+    return folder / "out", results, requests
+
+
+def test_the_bundle_holds_the_weights_that_were_served(conversions, tensors):
+    folder, results, requests = conversions
+    assert results[SERVED].code == 0, results[SERVED].err
+    found = mapping.extract(vit_tf.load(folder / SERVED))
+    assert set(found) == set(tensors)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(found[name], tensor)
+    assert f"GET timm/{SERVED}/model.safetensors" in requests
+
+
+def test_the_bundle_says_where_they_come_from(conversions):
+    folder, _, _ = conversions
+    described = json.loads((folder / SERVED / "assets.extra/config.json").read_text())
+    assert (described["tag"], described["license"]) == ("fb_in1k", "apache-2.0")
+    proof = json.loads((folder / SERVED / "assets.extra/parity.json").read_text())
+    assert proof["source"]["uri"] == f"timm:{SERVED}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (DAMAGED, "incomplete metadata, file not fully covered"),
+        (CUT, "peer closed connection without sending complete message body"),
+        (NOT_THERE, "404"),
+        (DOWN, "Connection refused"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_one_clear_error(name, expected, conversions):
+    _, results, _ = conversions
+    result = results[name]
+    message = result.err.partition("convert.py: error: ")[2]
+    assert result.code == 1
+    assert message.startswith(f"timm's weights for {name}")
+    assert expected in message
+    assert message.endswith("a file as --checkpoint")
+    assert "\n" not in message
+    assert "Traceback" not in result.err
+
+
+def test_a_head_is_not_drawn_at_random(conversions):
+    _, results, requests = conversions
+    assert results[OTHER_CLASSES].err.endswith(
+        f"timm's weights for {OTHER_CLASSES}.fb_in1k: 1000 classes found, 7 expected; "
+        "timm would draw a random head. num_classes=0 leaves the head out"
+    )
+    assert not any(OTHER_CLASSES in request for request in requests)
+
+
+def test_nothing_is_left_of_what_failed(conversions):
+    folder, _, _ = conversions
+    assert [path.name for path in folder.iterdir()] == [SERVED]
+    assert "saved_model.pb" in tree(folder / SERVED)
