@@ -15,8 +15,8 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from vit_tf import quiet
@@ -95,7 +95,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # TensorFlow has notes on all it writes
+    quiet.drop_notes()
     if argv[1:]:
         raise ValueError(f"{argv[1]!r} found; expected: flags only, --NAME=VALUE")
     if not _OUT.value:
@@ -167,8 +167,8 @@ def _unknown_field(argv: list[str]) -> str:
     for path in (match[1] for match in paths if match):
         at, place = config, "config"
         for field in path.split("."):
-            if field not in at:
-                known = ", ".join(at)
+            known = ", ".join(at) if isinstance(at, ConfigDict) else "no fields"
+            if known == "no fields" or field not in at:
                 return f"--config.{path}: {place} has no {field!r}; it has {known}"
             at, place = at[field], f"{place}.{field}"
     raise AssertionError(f"every field of {argv} is there")

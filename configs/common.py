@@ -52,7 +52,7 @@ def make_config(
     parameters = models.parameters(models.model_class(family, model_class))
     if unknown := set(arguments) - set(parameters):
         raise ValueError(
-            f"{model_class} has no argument {', '.join(sorted(unknown))}; it has "
+            f"{model_class} has no argument {sorted(unknown)}; it has "
             f"{', '.join(parameters)}"
         )
     if misfits := _misfits(arguments, parameters):

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from absl import flags, logging
+from absl import flags
 from absl.testing import flagsaver
 
 import convert
@@ -40,7 +40,7 @@ def run(*arguments: object) -> Result:
     """What `python convert.py ARGUMENTS` does, but for its start."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    saved, verbosity = flagsaver.save_flag_values(), logging.get_verbosity()
+    saved = flagsaver.save_flag_values()
     sys.argv = ["convert.py", *map(str, arguments)]
     code: object = "convert.py returned, and said no exit code"
     try:
@@ -54,7 +54,6 @@ def run(*arguments: object) -> Result:
             signal.signal(number, handler)
         flagsaver.restore_flag_values(saved)
         flags.FLAGS.unparse_flags()
-        logging.set_verbosity(verbosity)
     if isinstance(code, str):  # as the interpreter does with it
         return Result(1, out.getvalue(), err.getvalue() + code)
     return Result(code, out.getvalue(), err.getvalue())

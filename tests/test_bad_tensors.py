@@ -15,10 +15,10 @@ def tensors():
     return dict(pipeline.read(config, "random:0").tensors)
 
 
-def message(tensors, folder):
-    save_file(tensors, folder / "checkpoint.safetensors")
+def message(tensors, folder, *arguments):
     path = folder / "checkpoint.safetensors"
-    return refused(folder, *MICRO, f"--checkpoint={path}")
+    save_file(tensors, path)
+    return refused(folder, *MICRO, f"--checkpoint={path}", *arguments)
 
 
 def test_missing_extra_and_misshapen_tensors_are_all_listed(tensors, tmp_path):
@@ -47,3 +47,8 @@ def test_values_that_are_not_finite_are_all_listed(tensors, tmp_path):
     )
     assert "\n   norm.bias: 1 values" in text
     assert "\n   blocks.1.attn.proj.weight: 48 values" in text
+
+
+def test_arguments_that_cannot_be_are_named_before_the_tensors(tensors, tmp_path):
+    text = message(tensors, tmp_path, "--config.model.num_heads=5")
+    assert text == "a width of 24 does not divide into 5 heads"

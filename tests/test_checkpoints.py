@@ -138,6 +138,8 @@ def test_a_bundle_holds_what_the_file_held(dtype, tmp_path):
     converted(*MICRO, f"--checkpoint={path}", f"--out={tmp_path / 'bundle'}")
     found = mapping.extract(vit_tf.load(tmp_path / "bundle"))
     assert_same(found, {n: t.to(torch.float32).numpy() for n, t in tensors.items()})
+    card = (tmp_path / "bundle/README.md").read_text()
+    assert "Licence of the weights: not stated" in card  # timm's are not these
 
 
 ST, PTH, LEGACY = whole_safetensors(), saved(TENSORS), legacy(TENSORS)

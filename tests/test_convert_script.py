@@ -29,6 +29,7 @@ RANDOM = "--checkpoint=random:0"
         (["--config=README.md"], ["README.md", "configs/FAMILY.py:NAME"]),
         ([*MICRO, "--config.model.typo=1"], ["config.model", "'typo'", "embed_dim"]),
         ([*MICRO, "--config.typo.depth=1"], ["config has", "'typo'", "parity"]),
+        ([*MICRO, "--config.model.depth.x=1"], ["model.depth has no 'x'", "no fields"]),
         ([*MICRO, "--config.model.depth=abc"], ["model.depth", "'abc'", "int"]),
         ([*MICRO, "--config.model.depth"], ["--config.model.depth", "Missing value"]),
         ([*MICRO, "--config.model.qkv_bias=abc"], ["qkv_bias", "'abc'", "bool"]),

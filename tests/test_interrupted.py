@@ -1,5 +1,6 @@
 """Conversions that end early, by a full disk or a signal, leave nothing behind."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli import MICRO, ROOT, converted, refused, tree
+from cli import MICRO, ROOT, converted, refused, run, tree
 
 from vit_tf.export import bundle
 
@@ -124,3 +125,29 @@ def test_a_signal(number, step, tmp_path):
     )
     assert b"Traceback" not in err
     assert tree(tmp_path) == {}
+
+
+def lost(progress):
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    progress("the next step")
+
+
+def changed(progress):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise SystemError("bad argument to internal function") from error
+
+
+@pytest.mark.parametrize("compiled_code", [lost, changed])
+def test_a_stop_is_one_whatever_compiled_code_makes_of_it(
+    compiled_code, tmp_path, monkeypatch
+):
+    def convert(*_, progress, **__):
+        compiled_code(progress)
+
+    monkeypatch.setattr("vit_tf.pipeline.convert", convert)
+    result = run(*MICRO, RANDOM, f"--out={tmp_path / 'bundle'}")
+    assert result.code == 130
+    assert result.err.endswith("convert.py: stopped by SIGINT; nothing was written\n")

@@ -100,7 +100,7 @@ def test_a_config_that_is_not_timms(text, expected, digits, tmp_path):
         ),
         (
             {"model_args": {"act_layer": "relu", "qk_norm": True}},
-            ["no argument act_layer, qk_norm; it has img_size"],
+            ["no argument ['act_layer', 'qk_norm']; it has img_size"],
         ),
         (
             {"model_args": {"depth": "four", "qkv_bias": 1}},

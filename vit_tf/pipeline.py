@@ -320,9 +320,17 @@ def filled(config: ConfigDict, tensors: checkpoints.Tensors, dtype: str) -> kera
 
 
 def original(config: ConfigDict, tensors: checkpoints.Tensors, dtype: str) -> Reference:
-    """timm's model that `config` describes, with `tensors` as its weights."""
+    """timm's model that `config` describes, with `tensors` as its weights.
+
+    Raises:
+        MappingError: if they are not, all and only, its weights.
+    """
     arguments = config.model.to_dict()
-    return Reference(config.architecture, tensors, arguments, dtype=dtype)
+    try:
+        return Reference(config.architecture, tensors, arguments, dtype=dtype)
+    except Exception:
+        filled(config, tensors, dtype)  # our error lists what does not fit, on a line
+        raise
 
 
 def _read_back(
