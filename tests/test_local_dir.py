@@ -103,8 +103,11 @@ def test_a_config_that_is_not_timms(text, expected, digits, tmp_path):
             ["no argument ['act_layer', 'qk_norm']; it has img_size"],
         ),
         (
-            {"model_args": {"depth": "four", "qkv_bias": 1}},
-            ["depth='four' found, int expected; qkv_bias=1 found, bool expected"],
+            {"model_args": {"depth": "four", "num_heads": True, "qkv_bias": 1}},
+            [
+                "depth='four' found, int expected; num_heads=True found, int expected; "
+                "qkv_bias=1 found, bool expected"
+            ],
         ),
         ({"model_args": {"name": "x"}}, ["config.json", "'name'"]),
     ],
