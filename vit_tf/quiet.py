@@ -22,5 +22,7 @@ def import_tensorflow() -> None:
 
 def drop_notes() -> None:
     """Drops what TensorFlow and timm note below a warning. Call it behind `app.run`."""
-    for name in ("absl", "tensorflow", None):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
