@@ -65,7 +65,7 @@ def with_config_flag(argv: list[str]) -> list[str]:
         return argv
     if "--checkpoint=" in argv:  # a variable of the shell that is not set
         raise ValueError("--checkpoint= is empty; leave it out for timm's own weights")
-    from vit_tf.pipeline import find_config
+    from vit_tf.source import find_config
 
     family, variant = find_config(model, checkpoint)
     return [argv[0], f"--config={CONFIGS / family}.py:{variant}", *argv[1:]]

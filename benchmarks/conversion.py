@@ -57,7 +57,7 @@ def write_checkpoint(model: str, path: Path) -> None:
     from safetensors.numpy import save_file
 
     from vit_tf import get_config
-    from vit_tf.pipeline import read
+    from vit_tf.source import read
 
     save_file(dict(read(get_config(model), "random:0").tensors), path)
 

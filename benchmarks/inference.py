@@ -131,7 +131,7 @@ def timm_calls(setting: Setting) -> dict[str, Call]:
     """timm's model, eager and compiled."""
     import torch
 
-    from vit_tf.pipeline import original
+    from vit_tf.proof import original
 
     device = {"cpu": "cpu", "gpu": "cuda"}[setting.device]
     config, tensors, images = material(setting)
@@ -155,7 +155,7 @@ def our_calls(setting: Setting) -> dict[str, Call]:
     import tensorflow as tf
 
     from vit_tf.export import saved_model
-    from vit_tf.pipeline import filled
+    from vit_tf.proof import filled
 
     config, tensors, images = material(setting)
     model = filled(config, tensors, POLICIES[setting.dtype])
@@ -178,7 +178,8 @@ def our_calls(setting: Setting) -> dict[str, Call]:
 def material(setting: Setting) -> tuple:
     """The configuration, random weights and random images of a setting."""
     from vit_tf import get_config
-    from vit_tf.pipeline import random_images, read
+    from vit_tf.proof import random_images
+    from vit_tf.source import read
 
     config = get_config(setting.model)
     config.parity.images = setting.batch

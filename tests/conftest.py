@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import vit_tf
-from vit_tf import pipeline
+from vit_tf import proof, source
 from vit_tf.checkpoints.random import RandomTensors
 
 MICRO = dict(img_size=32, embed_dim=24, depth=2, num_heads=3, num_classes=7)
@@ -17,7 +17,7 @@ def micro_config(name: str = "deit_tiny_patch16_224", **arguments):
 
 def random_tensors(config, seed: int = 0) -> dict[str, np.ndarray]:
     """Every parameter of the configured model, randomised."""
-    return dict(RandomTensors(pipeline.parameter_shapes(config), seed))
+    return dict(RandomTensors(source.parameter_shapes(config), seed))
 
 
 @pytest.fixture
@@ -32,4 +32,4 @@ def tensors(config):
 
 @pytest.fixture
 def model(config, tensors):
-    return pipeline.filled(config, tensors, "float32")
+    return proof.filled(config, tensors, "float32")

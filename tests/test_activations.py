@@ -3,12 +3,12 @@ import pytest
 import tensorflow as tf
 
 import vit_tf
-from vit_tf import pipeline
+from vit_tf import proof
 from vit_tf.activations import outputs, record
 
 
 def test_record_has_every_layer_that_computes_by_timm_name(config, model):
-    found = record(model, pipeline.random_images(config))
+    found = record(model, proof.random_images(config))
     assert found["blocks.1.attn.attn_drop"].shape == (2, 3, 5, 5)
     assert found["blocks.0.mlp.fc1"].shape == (2, 5, 96)
     assert found["patch_embed.proj"].shape == (2, 2, 2, 24)
@@ -18,12 +18,12 @@ def test_record_has_every_layer_that_computes_by_timm_name(config, model):
 
 
 def test_record_keeps_what_it_is_asked_to(config, model):
-    shapes = record(model, pipeline.random_images(config), each=lambda n, o: o.shape)
+    shapes = record(model, proof.random_images(config), each=lambda n, o: o.shape)
     assert shapes["norm"] == (2, 5, 24)
 
 
 def test_a_model_is_as_before_once_it_was_watched(config, model):
-    images = pipeline.random_images(config)
+    images = proof.random_images(config)
     before = model(images).numpy()
     record(model, images)
     assert not any("call" in vars(layer) for layer in model._flatten_layers())
@@ -35,7 +35,7 @@ def test_a_model_is_as_before_if_watching_fails(config, model):
         raise RuntimeError(name)
 
     with pytest.raises(RuntimeError, match=r"patch_embed\.proj"):
-        record(model, pipeline.random_images(config), each=fail)
+        record(model, proof.random_images(config), each=fail)
     assert not any("call" in vars(layer) for layer in model._flatten_layers())
 
 
@@ -45,7 +45,7 @@ def test_outputs_runs_in_a_graph_of_any_batch_size_as_eagerly(config, model):
         outputs(model, names),
         input_signature=[tf.TensorSpec((None, 32, 32, 3))],
     )
-    images = pipeline.random_images(config)
+    images = proof.random_images(config)
     recorded = record(model, images)
     for batch in (1, 2):
         found = function(tf.constant(images[:batch]))
@@ -57,7 +57,7 @@ def test_outputs_runs_in_a_graph_of_any_batch_size_as_eagerly(config, model):
 
 
 def test_outputs_can_be_differentiated(config, model):
-    images = tf.constant(pipeline.random_images(config))
+    images = tf.constant(proof.random_images(config))
     with tf.GradientTape() as tape:
         tape.watch(images)
         attention = outputs(model, ["blocks.1.attn.attn_drop"])(images)

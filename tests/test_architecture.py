@@ -22,9 +22,11 @@ LEVELS = {
     "vit_tf.activations": 2,
     "vit_tf.gradients": 2,
     "vit_tf.export": 3,
-    "vit_tf.pipeline": 4,
-    "vit_tf": 5,
-    "convert": 5,
+    "vit_tf.proof": 3,
+    "vit_tf.source": 4,
+    "vit_tf.pipeline": 5,
+    "vit_tf": 6,
+    "convert": 6,
 }
 THIRD_PARTY = {
     "vit_tf.quiet": set(),
@@ -38,7 +40,9 @@ THIRD_PARTY = {
     "vit_tf.activations": {"tensorflow", "keras", "numpy"},
     "vit_tf.gradients": {"tensorflow", "numpy"},
     "vit_tf.export": {"tensorflow", "keras", "numpy", "ml_collections"},
-    "vit_tf.pipeline": {"keras", "numpy", "ml_collections"},
+    "vit_tf.proof": {"keras", "numpy", "ml_collections"},
+    "vit_tf.source": {"numpy", "ml_collections"},
+    "vit_tf.pipeline": {"numpy", "ml_collections"},
     "vit_tf": set(),
     "convert": {"absl", "ml_collections", "tqdm"},
 }

@@ -6,13 +6,13 @@ from cli import ARGUMENTS, MICRO, MODEL, refused
 from safetensors.numpy import save_file
 
 import vit_tf
-from vit_tf import pipeline
+from vit_tf import source
 
 
 @pytest.fixture
 def tensors():
     config = vit_tf.get_config(MODEL, **ARGUMENTS)
-    return dict(pipeline.read(config, "random:0").tensors)
+    return dict(source.read(config, "random:0").tensors)
 
 
 def message(tensors, folder, *arguments):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import micro_config, random_tensors
 
-from vit_tf import pipeline
+from vit_tf import pipeline, proof
 from vit_tf.activations import replaced_calls
 from vit_tf.parity import ParityError
 
@@ -49,14 +49,14 @@ MISTAKES = {
 def test_a_mistake_is_caught_and_its_layer_named(mistake):
     config = micro_config()
     tensors = random_tensors(config)
-    images = pipeline.random_images(config)
-    reference = pipeline.timm_outputs(config, tensors, images, "float32")
-    model = pipeline.filled(config, tensors, "float32")
-    pipeline.compare_with_timm(config, reference, model, images, "float32")
+    images = proof.random_images(config)
+    reference = proof.timm_outputs(config, tensors, images, "float32")
+    model = proof.filled(config, tensors, "float32")
+    proof.compare_with_timm(config, reference, model, images, "float32")
 
     mistake(model.blocks[1])
     with pytest.raises(ParityError) as caught:
-        pipeline.compare_with_timm(config, reference, model, images, "float32")
+        proof.compare_with_timm(config, reference, model, images, "float32")
     assert f"the first is blocks.1.{MISTAKES[mistake]} (" in str(caught.value)
 
 
@@ -64,9 +64,9 @@ def test_a_mistake_in_the_backward_pass_alone_is_caught():
     """The forward pass is right, so only gradients can tell."""
     config = micro_config()
     tensors = random_tensors(config)
-    model = pipeline.filled(config, tensors, "float64")
-    images = pipeline.random_images(config)
-    assert pipeline.compare_gradients(config, tensors, model, images).passed
+    model = proof.filled(config, tensors, "float64")
+    images = proof.random_images(config)
+    assert proof.compare_gradients(config, tensors, model, images).passed
 
     fc2 = model.blocks[0].mlp.fc2
     call = fc2.call
@@ -75,7 +75,7 @@ def test_a_mistake_in_the_backward_pass_alone_is_caught():
         return call(keras.ops.stop_gradient(x), training=training)
 
     with replaced_calls({fc2: without_gradient}):
-        report = pipeline.compare_gradients(config, tensors, model, images)
+        report = proof.compare_gradients(config, tensors, model, images)
     assert report.first_divergence.name in ("cls_token", "pos_embed")
     assert any(d.name == "blocks.0.mlp.fc1.weight" for d in report.failures)
     assert not any(d.name.startswith("blocks.1.") for d in report.failures)

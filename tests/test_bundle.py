@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import micro_config, random_tensors
 
 import vit_tf
-from vit_tf import mapping, models, pipeline
+from vit_tf import mapping, models, pipeline, proof
 from vit_tf.export import bundle, saved_model, verify
 from vit_tf.export.bundle import BundleError
 from vit_tf.parity import ParityError
@@ -28,7 +28,7 @@ def converted(request, tmp_path_factory):
     conversion = pipeline.convert(
         config, directory, checkpoint="random:3", formats=formats
     )
-    model = pipeline.filled(config, random_tensors(config, 3), "float32")
+    model = proof.filled(config, random_tensors(config, 3), "float32")
     return conversion, model
 
 
@@ -174,7 +174,7 @@ def test_dropout_survives_in_the_training_call(tmp_path):
     pipeline.convert(config, tmp_path / "out", checkpoint="random:0")
     loaded = tf.saved_model.load(str(tmp_path / "out"))
     x = tf.constant(images(2))
-    model = pipeline.filled(config, random_tensors(config), "float32")
+    model = proof.filled(config, random_tensors(config), "float32")
     assert close(loaded(x), model(images(2)))
     first, second = loaded(x, training=True), loaded(x, training=True)
     assert np.any(first.numpy() != second.numpy())

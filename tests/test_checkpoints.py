@@ -17,7 +17,7 @@ from cli import MICRO, MODEL, converted, refused
 from safetensors.torch import save_file as save_torch_file
 
 import vit_tf
-from vit_tf import checkpoints, mapping, pipeline
+from vit_tf import checkpoints, mapping, source
 from vit_tf.checkpoints import errors
 
 ARRAYS = {
@@ -128,10 +128,10 @@ def test_every_float_is_read_as_it_is(dtype, ending, tmp_path):
 def test_a_bundle_holds_what_the_file_held(dtype, tmp_path):
     config = vit_tf.get_config(MODEL)
     config.model.update(embed_dim=24, depth=2, num_heads=3, img_size=32, num_classes=5)
-    source = pipeline.read(config, "random:0").tensors
+    random = source.read(config, "random:0").tensors
     tensors = {
         name: torch.from_numpy(array).to(getattr(torch, dtype))
-        for name, array in source.items()
+        for name, array in random.items()
     }
     path = tmp_path / "checkpoint.pth"
     torch.save({"model": tensors, "args": argparse.Namespace(lr=1)}, path)

@@ -8,7 +8,7 @@ import pytest
 from conftest import MICRO, micro_config, random_tensors
 
 import vit_tf
-from vit_tf import mapping, models, pipeline
+from vit_tf import mapping, models, proof, source
 from vit_tf.layers.attention import Attention
 from vit_tf.layers.mlp import Mlp
 
@@ -66,8 +66,8 @@ def test_the_summary_expands_blocks_down_to_their_projections():
 @pytest.mark.parametrize("name", NAMES)
 def test_mixed_precision_computes_in_half_and_keeps_float32(policy, name):
     config = micro_config(name)
-    full = pipeline.filled(config, random_tensors(config), "float32")
-    mixed = pipeline.filled(config, random_tensors(config), policy)
+    full = proof.filled(config, random_tensors(config), "float32")
+    mixed = proof.filled(config, random_tensors(config), policy)
     assert {weight.dtype for weight in mixed.weights} == {"float32"}
     logits = mixed(images())
     assert keras.backend.standardize_dtype(logits.dtype) == policy[6:]
@@ -156,7 +156,7 @@ def test_layers_stand_alone():
 
 
 def test_a_conversion_leaves_initialisation_as_it_was():
-    pipeline.parameter_shapes(micro_config())
+    source.parameter_shapes(micro_config())
     weights = models.build(micro_config()).get_weights()
     assert all(np.isfinite(weight).all() for weight in weights)
     assert any(0.01 < weight.std() < 0.03 for weight in weights)

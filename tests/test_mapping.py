@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from conftest import micro_config, random_tensors
 
-from vit_tf import mapping, models, pipeline
+from vit_tf import mapping, models, proof
 from vit_tf.mapping import MappingError, assign, entries, extract
 from vit_tf.reference import Reference, timm, torch
 
@@ -19,7 +19,7 @@ NAMES = [
 def test_extract_is_the_inverse_of_assign_bitwise(name):
     config = micro_config(name)
     tensors = random_tensors(config)
-    extracted = extract(pipeline.filled(config, tensors, "float32"))
+    extracted = extract(proof.filled(config, tensors, "float32"))
     assert extracted.keys() == tensors.keys()
     for key, tensor in tensors.items():
         assert extracted[key].tobytes() == tensor.tobytes(), key
@@ -29,12 +29,12 @@ def test_extract_is_the_inverse_of_assign_bitwise(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_timm_loads_what_is_extracted(name):
     config = micro_config(name)
-    model = pipeline.filled(config, random_tensors(config), "float32")
+    model = proof.filled(config, random_tensors(config), "float32")
     state = {k: torch.from_numpy(v.copy()) for k, v in extract(model).items()}
     original = timm.create_model(name, **config.model.to_dict())
     original.load_state_dict(state, strict=True)
     reference = Reference(name, extract(model), config.model.to_dict())
-    images = pipeline.random_images(config)
+    images = proof.random_images(config)
     logits = original.eval()(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
     np.testing.assert_array_equal(logits.detach().numpy(), reference.logits(images))
 

@@ -12,7 +12,7 @@ from fake_hub import serving
 from safetensors.numpy import save
 
 import vit_tf
-from vit_tf import mapping, pipeline
+from vit_tf import mapping, source
 
 TAG = ".fb_in1k"
 SERVED = f"deit_tiny_patch16_224{TAG}"
@@ -46,7 +46,7 @@ def run(folder, endpoint, *commands: list[str]) -> list[Result]:
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, np.ndarray]:
-    return dict(pipeline.read(vit_tf.get_config(SERVED), "random:0").tensors)
+    return dict(source.read(vit_tf.get_config(SERVED), "random:0").tensors)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from conftest import micro_config, random_tensors
 
 import vit_tf
-from vit_tf import mapping, models, pipeline
+from vit_tf import mapping, models, proof
 from vit_tf.layers.initializers import skip_init
 from vit_tf.reference import timm, torch
 
@@ -134,15 +134,15 @@ def distinct_options() -> list[str]:
 @pytest.fixture(scope="module", params=distinct_options())
 def variant(request):
     config = shrunken(request.param)
-    return config, random_tensors(config), pipeline.random_images(config)
+    return config, random_tensors(config), proof.random_images(config)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_layer_is_timms(variant, dtype):
     config, tensors, images = variant
-    reference = pipeline.timm_outputs(config, tensors, images, dtype)
-    model = pipeline.filled(config, tensors, dtype)
-    [report] = pipeline.compare_with_timm(config, reference, model, images, dtype)
+    reference = proof.timm_outputs(config, tensors, images, dtype)
+    model = proof.filled(config, tensors, dtype)
+    [report] = proof.compare_with_timm(config, reference, model, images, dtype)
     assert report.passed
     assert report.tolerance == {"float32": 1e-5, "float64": 1e-10}[dtype]
     names = {diff.name for diff in report.layers}
@@ -151,8 +151,8 @@ def test_every_layer_is_timms(variant, dtype):
 
 def test_every_gradient_is_timms(variant):
     config, tensors, images = variant
-    model = pipeline.filled(config, tensors, "float64")
-    report = pipeline.compare_gradients(config, tensors, model, images)
+    model = proof.filled(config, tensors, "float64")
+    report = proof.compare_gradients(config, tensors, model, images)
     report.check()
     assert report.tolerance == 1e-8
     assert len(report.layers) == len(tensors)
@@ -160,9 +160,9 @@ def test_every_gradient_is_timms(variant):
 
 def test_training_without_drops_is_timms(variant):
     config, tensors, images = variant
-    reference = pipeline.original(config, tensors, "float64")
+    reference = proof.original(config, tensors, "float64")
     reference.module.train()
-    model = pipeline.filled(config, tensors, "float64")
+    model = proof.filled(config, tensors, "float64")
     expected = reference.logits(images)
     found = model(images.astype("float64"), training=True).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
@@ -192,20 +192,20 @@ def test_patches_need_not_be_square_nor_divide_the_image():
 
 
 def check_layers(config) -> np.ndarray:
-    tensors, images = random_tensors(config), pipeline.random_images(config)
-    reference = pipeline.timm_outputs(config, tensors, images, "float64")
-    model = pipeline.filled(config, tensors, "float64")
-    [report] = pipeline.compare_with_timm(config, reference, model, images, "float64")
+    tensors, images = random_tensors(config), proof.random_images(config)
+    reference = proof.timm_outputs(config, tensors, images, "float64")
+    model = proof.filled(config, tensors, "float64")
+    [report] = proof.compare_with_timm(config, reference, model, images, "float64")
     assert report.passed
     return reference["logits"]
 
 
 def test_distilled_training_gives_the_pair_that_timm_gives():
     config = micro_config("deit_tiny_distilled_patch16_224")
-    tensors, images = random_tensors(config), pipeline.random_images(config)
-    reference = pipeline.original(config, tensors, "float64").module.train()
+    tensors, images = random_tensors(config), proof.random_images(config)
+    reference = proof.original(config, tensors, "float64").module.train()
     reference.set_distilled_training(True)
-    model = pipeline.filled(config, tensors, "float64")
+    model = proof.filled(config, tensors, "float64")
     model.set_distilled_training(True)
     channels_first = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).double()
     pair = [logits.detach().numpy() for logits in reference(channels_first)]
