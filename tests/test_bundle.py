@@ -270,4 +270,5 @@ def test_the_config_is_enough_to_build_the_model_again(converted):
     described = json.loads((Path(conversion.directory) / bundle.CONFIG).read_text())
     assert described["architecture"] in models.list_models()
     assert described["data"]["mean"] == [0.485, 0.456, 0.406]
+    assert described["data"]["input_size"] == [3, 32, 32]  # not those of timm's tag
     assert described["license"] is None  # random weights are not timm's

@@ -286,6 +286,8 @@ def test_a_wrong_image_size_is_an_error_that_shows_both():
         ("vit_tiny_patch16_224", {"global_pool": "mean"}, "global_pool='mean'"),
         ("vit_tiny_patch16_224", {"class_token": False}, "needs class_token=True"),
         ("vit_tiny_patch16_224", {"num_heads": 5}, "width of 24 .* into 5 heads"),
+        ("vit_tiny_patch16_224", {"num_heads": 0}, "width of 24 .* into 0 heads"),
+        ("vit_tiny_patch16_224", {"depth": 0}, "depth=0: expected 1 block or more"),
         ("deit_tiny_distilled_patch16_224", {"global_pool": "avg"}, "distilled head"),
         ("vit_tiny_patch16_224", {"widht": 3}, r"no argument \['widht'\]; it has"),
     ],

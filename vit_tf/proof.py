@@ -101,10 +101,8 @@ def compare_gradients(
 
 def random_images(config: ConfigDict) -> np.ndarray:
     """(parity.images, height, width, in_chans) float32, unit normal."""
-    size = config.model.img_size
-    height, width = (size, size) if isinstance(size, int) else size
     rng = np.random.default_rng(config.parity.seed)
-    shape = (config.parity.images, height, width, config.model.in_chans)
+    shape = (config.parity.images, *models.input_shape(config))
     return rng.standard_normal(shape, np.float32)
 
 

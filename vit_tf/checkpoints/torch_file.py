@@ -71,9 +71,7 @@ def _load(path: Path) -> Any:
     ignored = [(_Ignored, name) for name in IGNORED]
     try:
         with torch.serialization.safe_globals(ignored), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # on pickles of other kinds, before it fails
+            warnings.simplefilter("ignore")  # on other pickles, before it fails
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except MemoryError:
         raise

@@ -77,17 +77,18 @@ def describe(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
         config: The conversion's.
         facts: timm's `pretrained_cfg` of the source: mean, std, crop, licence ...
     """
-    preprocessing = (
-        "input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode",
-    )  # fmt: skip
+    preprocessing = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+    height, width, channels = models.input_shape(config)
+    data = {"input_size": [channels, height, width]}  # in timm's order
+    names = facts.get("label_names") or []
     return {
         "architecture": config.architecture,
         "tag": config.tag,
         "family": config.family,
         "model_class": config.model_class,
         "model": config.model.to_dict(),
-        "data": {key: facts[key] for key in preprocessing if key in facts},
-        "label_names": facts.get("label_names"),
+        "data": data | {key: facts[key] for key in preprocessing if key in facts},
+        "label_names": names if len(names) == config.model.num_classes else None,
         "license": facts.get("license"),
     }
 

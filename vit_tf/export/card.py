@@ -56,8 +56,7 @@ def render(
         name: The bundle's folder.
     """
     arguments, data = described["model"], described["data"]
-    size = arguments["img_size"]
-    height, width = (size, size) if isinstance(size, int) else size
+    channels, height, width = data["input_size"]
     classes = arguments["num_classes"]
     rows = [
         f"* {report.title}: worst relative error {report.worst.relative:.1e} "
@@ -77,8 +76,10 @@ def render(
         parameters=source["parameters"],
         height=height,
         width=width,
-        channels=arguments["in_chans"],
-        preprocessing=", ".join(f"{key} {value}" for key, value in data.items())
+        channels=channels,
+        preprocessing=", ".join(
+            f"{k} {v}" for k, v in data.items() if k != "input_size"
+        )
         or "as the source was trained",
         outputs=f"(batch, {classes})" if classes else "the pooled features",
         width_of_token=arguments["embed_dim"],

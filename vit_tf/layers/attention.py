@@ -43,7 +43,7 @@ class Attention(Module):
 
     def build(self, input_shape):
         dim, dtype = input_shape[-1], self.dtype_policy
-        if dim % self.num_heads:
+        if self.num_heads < 1 or dim % self.num_heads:
             raise ValueError(
                 f"a width of {dim} does not divide into {self.num_heads} heads"
             )

@@ -21,7 +21,9 @@ class UnknownModelError(ValueError):
     def __init__(self, name: str, known: list[str]):
         self._arguments = (name, known)
         close = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
-        hint = f"; the closest are {', '.join(close)}" if close else ""
+        hint = "; vit_tf.list_models() gives all"
+        if close:
+            hint = f"; the closest are {', '.join(close)}"
         super().__init__(f"no model is named {name!r}{hint}")
 
     def __reduce__(self):
@@ -94,6 +96,13 @@ def build(
     model = cls(**config.model.to_dict(), dtype=dtype, name=name)
     model.build((None, *model.img_size, model.in_chans))
     return model
+
+
+def input_shape(config: ConfigDict) -> tuple[int, int, int]:
+    """(height, width, in_chans) of the images that a configured model takes."""
+    size = config.model.img_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width, config.model.in_chans
 
 
 def model_class(family: str, name: str) -> type["keras.Model"]:

@@ -141,7 +141,7 @@ class VisionTransformer(keras.Model):
 
     Raises:
         ValueError: if `global_pool` is unknown, or needs a class token where there
-            is none.
+            is none; if there is no block.
     """
 
     def __init__(
@@ -176,6 +176,8 @@ class VisionTransformer(keras.Model):
             raise ValueError(f"global_pool={global_pool!r}: expected one of {POOLS}")
         if global_pool == "token" and not class_token:
             raise ValueError('global_pool="token" needs class_token=True')
+        if depth < 1:
+            raise ValueError(f"depth={depth}: expected 1 block or more")
         self.img_size = _pair(img_size)
         self.patch_size = _pair(patch_size)
         self.in_chans = in_chans
