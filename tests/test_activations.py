@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,6 +6,7 @@ import tensorflow as tf
 import vit_tf
 from vit_tf import proof
 from vit_tf.activations import outputs, record
+from vit_tf.mapping import MappingError
 
 
 def test_record_has_every_layer_that_computes_by_timm_name(config, model):
@@ -68,6 +70,23 @@ def test_outputs_can_be_differentiated(config, model):
 def test_an_unknown_layer_is_an_error_that_names_the_closest(model):
     with pytest.raises(KeyError, match=r"blocks\.1\.atn.*blocks\.1\.attn"):
         outputs(model, ["blocks.1.atn"])
+
+
+def test_a_layer_that_computes_nothing_is_no_layer_to_ask_for(model):
+    with pytest.raises(KeyError, match=r"blocks\.0\.ls1"):
+        outputs(model, ["blocks.0.ls1"])
+
+
+def test_one_name_is_a_name(config, model):
+    assert list(outputs(model, "norm")(proof.random_images(config))) == ["norm"]
+
+
+def test_a_model_around_ours_is_an_error(config, model):
+    inputs = keras.Input((32, 32, 3))
+    outer = keras.Model(inputs, keras.layers.Dense(2)(model(inputs)))
+    with pytest.raises(MappingError, match="was not built by"):
+        record(outer, proof.random_images(config))
+    assert len(record(model, proof.random_images(config))) > 30
 
 
 def test_the_library_has_both_at_its_top():

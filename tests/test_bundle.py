@@ -238,6 +238,21 @@ def test_what_is_not_a_bundle_is_not_loaded(tmp_path):
         vit_tf.load(tmp_path)
 
 
+def test_a_bundle_may_be_named_as_a_file_is(tmp_path):
+    pipeline.convert(micro_config(), tmp_path / "my.keras", checkpoint="random:0")
+    assert vit_tf.load(tmp_path / "my.keras").depth == 2
+
+
+def test_variables_of_another_shape_are_not_loaded(tmp_path):
+    directory = tmp_path / "out"
+    pipeline.convert(micro_config(), directory, checkpoint="random:0")
+    described = json.loads((directory / bundle.CONFIG).read_text())
+    described["model"]["num_classes"] = 9
+    bundle.write_json(directory / bundle.CONFIG, described)
+    with pytest.raises(BundleError, match=r"other shapes expected of .*head"):
+        vit_tf.load(directory)
+
+
 def test_a_bundle_without_its_variables_is_not_loaded(tmp_path):
     pipeline.convert(micro_config(), tmp_path / "out", checkpoint="random:0")
     (tmp_path / "out/variables/variables.index").unlink()

@@ -182,6 +182,13 @@ def test_without_classes_features_are_timms(name):
     assert logits.shape == (2, config.model.embed_dim)
 
 
+def test_gradients_of_unpooled_logits_are_timms():
+    config = micro_config("vit_tiny_patch16_224", global_pool="")
+    tensors, images = random_tensors(config), proof.random_images(config)
+    model = proof.filled(config, tensors, "float64")
+    proof.compare_gradients(config, tensors, model, images).check()
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_channels_are_timms(channels):
     check_layers(micro_config(in_chans=channels))
@@ -287,7 +294,10 @@ def test_a_wrong_image_size_is_an_error_that_shows_both():
         ("vit_tiny_patch16_224", {"class_token": False}, "needs class_token=True"),
         ("vit_tiny_patch16_224", {"num_heads": 5}, "width of 24 .* into 5 heads"),
         ("vit_tiny_patch16_224", {"num_heads": 0}, "width of 24 .* into 0 heads"),
-        ("vit_tiny_patch16_224", {"depth": 0}, "depth=0: expected 1 block or more"),
+        ("vit_tiny_patch16_224", {"in_chans": 0}, "in_chans=0: expected 1 or more"),
+        ("vit_tiny_patch16_224", {"img_size": 8}, "images of one patch or more"),
+        ("vit_tiny_patch16_224", {"patch_drop_rate": 1.0}, "less than 1"),
+        ("vit_tiny_patch16_224", {"depth": 0}, "depth=0: expected 1 or more"),
         ("deit_tiny_distilled_patch16_224", {"global_pool": "avg"}, "distilled head"),
         ("vit_tiny_patch16_224", {"widht": 3}, r"no argument \['widht'\]; it has"),
     ],

@@ -15,8 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from vit_tf.mapping import named_layers
-
-LOGITS = "logits"  # the name of the output of the whole model
+from vit_tf.parity import LOGITS
 
 
 @contextlib.contextmanager
@@ -44,9 +43,7 @@ def watch(
         return call_and_observe
 
     calls = {
-        layer: watched(name or LOGITS, layer.call)
-        for layer, name in named_layers(model)
-        if not isinstance(layer, keras.layers.Identity)
+        layer: watched(name, layer.call) for name, layer in _computing(model).items()
     }
     with replaced_calls(calls):
         yield
@@ -111,8 +108,8 @@ def outputs(
     Raises:
         KeyError: if the model has no such layer, naming the closest.
     """
-    wanted = list(names)
-    known = [name or LOGITS for layer, name in named_layers(model)]
+    wanted = [names] if isinstance(names, str) else list(names)
+    known = list(_computing(model))
     unknown = [name for name in wanted if name not in known]
     if unknown:
         close = {name: difflib.get_close_matches(name, known, 3) for name in unknown}
@@ -130,6 +127,15 @@ def outputs(
         return {name: found[name] for name in wanted}
 
     return call
+
+
+def _computing(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """The layers that can be watched, by name: an identity computes nothing."""
+    return {
+        name or LOGITS: layer
+        for layer, name in named_layers(model)
+        if not isinstance(layer, keras.layers.Identity)
+    }
 
 
 def _with_token_axes(output: tf.Tensor, enclosing: tf.Tensor | None) -> tf.Tensor:

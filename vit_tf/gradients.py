@@ -21,6 +21,8 @@ def gradients(model, images: np.ndarray, labels: np.ndarray) -> dict[str, np.nda
     variables = [entry.weight.value for entry in weights]
     with tf.GradientTape() as tape:
         logits = model(tf.convert_to_tensor(images, model.input_dtype), training=False)
+        logits = tf.reshape(logits, (-1, logits.shape[-1]))
+        labels = np.repeat(labels, logits.shape[0] // len(labels))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         loss = tf.reduce_mean(losses)
     found = tape.gradient(loss, variables, unconnected_gradients="zero")

@@ -127,12 +127,20 @@ def extract(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def named_layers(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
-    """Every layer in a built model, with timm's name for it; "" for the model."""
+    """Every layer in a built model, with timm's name for it; "" for the model.
+
+    Raises:
+        MappingError: if a layer was not built by the model: it has no name in it.
+    """
     yield model, ""
     prefix = f"{model.path}/"
     for layer in model._flatten_layers(include_self=False):
-        if layer.path and layer.path.startswith(prefix):
-            yield layer, layer.path.removeprefix(prefix).replace("/", ".")
+        if not (layer.path or "").startswith(prefix):
+            raise MappingError(
+                f"{layer.name} was not built by {model.name}, and has no name in it; "
+                "expected: a model of vit_tf itself, not one that contains it"
+            )
+        yield layer, layer.path.removeprefix(prefix).replace("/", ".")
 
 
 def join(module: str, name: str) -> str:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+LOGITS = "logits"  # the name under which the output of a whole model is recorded
 
 
 class ParityError(ValueError):
@@ -45,6 +47,7 @@ class Report:
     layers: tuple[LayerDiff, ...]
     tolerance: float
     title: str = "parity"
+    with_timm: bool = False  # or with another form of our own model
 
     @property
     def failures(self) -> tuple[LayerDiff, ...]:
@@ -159,12 +162,19 @@ def report(
     diffs: Mapping[str, LayerDiff],
     tolerance: float,
     title: str = "parity",
+    with_timm: bool = False,
 ) -> Report:
     """A report in the reference's order, from differences taken one by one."""
     missing = {n: layer_diff(n, reference, None) for n in reference if n not in diffs}
     complete = {**missing, **diffs}
     order = list(reference) + [n for n in diffs if n not in reference]
-    return Report(tuple(complete[name] for name in order), tolerance, title)
+    layers = tuple(complete[name] for name in order)
+    return Report(layers, tolerance, title, with_timm)
+
+
+def compared_with_timm(reports: Iterable[Report]) -> bool:
+    """Whether any of several comparisons was with timm."""
+    return any(report.with_timm for report in reports)
 
 
 def _only(

@@ -16,7 +16,7 @@ from vit_tf import checkpoints, proof
 from vit_tf.configs import common
 from vit_tf.export import bundle, card, saved_model, verify
 from vit_tf.export.staging import staged
-from vit_tf.parity import Report
+from vit_tf.parity import Report, compared_with_timm
 from vit_tf.source import find_config, read
 
 FORMATS = ("saved_model", "keras")
@@ -43,7 +43,7 @@ class Conversion:
         source, total = self.source, sum(self.files.values())
         digest = f" (sha256 {source['sha256'][:12]}...)" if source["sha256"] else ""
         lines = [str(report) + "\n" for report in self.reports]
-        if not any(report.title.startswith("layers") for report in self.reports):
+        if not compared_with_timm(self.reports):
             lines.insert(0, "parity was turned off: not compared with timm\n")
         lines += [
             f"source    {source['uri']}{digest}",
@@ -92,12 +92,16 @@ def convert(
     if isinstance(config, str):
         family, variant = find_config(config, checkpoint)
         config = importlib.import_module(f"vit_tf.configs.{family}").get_config(variant)
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     _check(config, formats)
     replaceable = bundle.is_bundle if overwrite else None
-    with staged(directory, replaceable=replaceable) as folder, _beside() as beside:
+    with (
+        staged(directory, replaceable=replaceable) as folder,
+        _background() as background,
+    ):
         progress("read the checkpoint")
         source = read(config, checkpoint)
-        source_hash = beside.submit(source.hash)
+        source_hash = background.submit(source.hash)
         checkpoints.check_finite(source.tensors, source.uri)
         images = proof.random_images(config)
         progress("run the original in timm")
@@ -119,7 +123,7 @@ def convert(
         del model
         gc.collect()  # what is read back takes its memory
         progress("read back what was written")
-        result_hashes = beside.submit(bundle.hashes, folder)
+        result_hashes = background.submit(bundle.hashes, folder)
         reports += _read_back(folder, image, expected, formats)
 
         progress("describe it")
@@ -145,7 +149,7 @@ def _read_back(
     return reports
 
 
-def _beside() -> ThreadPoolExecutor:
+def _background() -> ThreadPoolExecutor:
     """Where files are hashed: on another core, while the work goes on."""
     return ThreadPoolExecutor(max_workers=1)
 
@@ -154,7 +158,7 @@ def _proven(
     origin: Mapping[str, Any], hashes: Mapping[str, str], reports: Sequence[Report]
 ) -> dict[str, Any]:
     return {
-        "compared_with_timm": any(r.title.startswith("layers") for r in reports),
+        "compared_with_timm": compared_with_timm(reports),
         "source": origin,
         "result": hashes,
         "versions": _versions(),

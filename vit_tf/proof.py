@@ -50,7 +50,8 @@ def compare_with_timm(
         images.astype(dtype),
         each=lambda name, output: layer_diff(name, reference, output),
     )
-    layers = report(reference, diffs, TOLERANCES[dtype], f"layers in {dtype}")
+    title = f"layers in {dtype}"
+    layers = report(reference, diffs, TOLERANCES[dtype], title, with_timm=True)
     layers.check()
     return [layers]
 
@@ -67,8 +68,8 @@ def prove_in_float64(
         ParityError: if a layer or a gradient differs.
     """
     reports: list[Report] = []
-    layers = config.parity.enabled and config.parity.dtype == "float64"
-    if not (layers or config.parity.gradients):
+    layers = config.parity.dtype == "float64"
+    if not config.parity.enabled or not (layers or config.parity.gradients):
         return reports
     model = filled(config, tensors, "float64")
     if layers:
@@ -96,7 +97,8 @@ def compare_gradients(
     reference = original(config, tensors, "float64").gradients(images, labels)
     found = gradients(model, images, labels)
     diffs = {name: layer_diff(name, reference, found[name]) for name in found}
-    return report(reference, diffs, GRADIENT_TOLERANCE, "gradients in float64")
+    title = "gradients in float64"
+    return report(reference, diffs, GRADIENT_TOLERANCE, title, with_timm=True)
 
 
 def random_images(config: ConfigDict) -> np.ndarray:

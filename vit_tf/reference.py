@@ -42,7 +42,7 @@ _declare_torchvision_operators()
 import timm  # noqa: E402
 from torch import nn  # noqa: E402
 
-LOGITS = "logits"  # the name under which the output of the whole model is recorded
+from vit_tf.parity import LOGITS  # noqa: E402
 
 
 class Reference:
@@ -126,8 +126,10 @@ class Reference:
         Returns:
             timm name -> gradient, of the parameter's shape.
         """
-        outputs = self.module(self._images(images))
-        loss = nn.functional.cross_entropy(outputs, torch.from_numpy(labels))
+        logits = self.module(self._images(images))
+        logits = logits.flatten(0, -2)  # unpooled: each token has its image's label
+        labels = np.repeat(labels, len(logits) // len(labels))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels))
         names, parameters = zip(*self.module.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss, parameters)
         return {n: g.numpy() for n, g in zip(names, gradients, strict=True)}

@@ -43,7 +43,7 @@ def load(bundle: str | Path) -> keras.Model:
             are not those of the model that its configuration describes.
     """
     bundle = Path(bundle)
-    if bundle.suffix == KERAS.suffix:
+    if bundle.is_file() and bundle.suffix == KERAS.suffix:
         models.import_families()
         return keras.models.load_model(bundle)
     if not is_bundle(bundle):
@@ -57,10 +57,13 @@ def load(bundle: str | Path) -> keras.Model:
         checkpoint = tf.train.load_checkpoint(str(bundle / VARIABLES))
     except (tf.errors.OpError, ValueError) as error:
         raise BundleError(f"{bundle / VARIABLES}: {error}") from error
-    stored = set(checkpoint.get_variable_to_shape_map())
+    stored = checkpoint.get_variable_to_shape_map()
     keys = {_key(entry.name): entry for entry in entries(model)}
-    if missing := sorted(set(keys) - stored):
+    if missing := sorted(keys.keys() - stored.keys()):
         raise BundleError(f"{bundle / VARIABLES}: no variables named {missing}")
+    shapes = {key: tuple(entry.weight.shape) for key, entry in keys.items()}
+    if wrong := [key for key in keys if tuple(stored[key]) != shapes[key]]:
+        raise BundleError(f"{bundle / VARIABLES}: other shapes expected of {wrong}")
     for key, entry in keys.items():
         entry.weight.assign(checkpoint.get_tensor(key))
     return model

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vit_tf.parity import Report
+from vit_tf.parity import Report, compared_with_timm
 
 COMPARED = "compared every layer with the original before it wrote this"
 NOT_COMPARED = "was told to leave out the comparison: it was **not compared** with timm"
@@ -22,8 +22,8 @@ Float images, (batch, {height}, {width}, {channels}), preprocessed: {preprocessi
 
 ## Output
 * `serving_default`: `logits`, {outputs}
-* `features`: `features` (batch, {width_of_token}), what the classifier sees; `tokens`
-  (batch, N, {width_of_token})
+* `features`: `features` ({pooled}, {width_of_token}), what the classifier sees;
+  `tokens` (batch, N, {width_of_token})
 * `attention`: probabilities (batch, heads, N, N) of every block, by timm's name
 
 ## Usage
@@ -64,9 +64,10 @@ def render(
         f"{len(report.layers)} compared"
         for report in reports
     ]
-    compared = any(report.title.startswith("layers") for report in reports)
+    pooled = "batch" if arguments["global_pool"] else "batch, N"
     return CARD.format(
-        claim=COMPARED if compared else NOT_COMPARED,
+        claim=COMPARED if compared_with_timm(reports) else NOT_COMPARED,
+        pooled=pooled,
         architecture=described["architecture"],
         tag=f".{described['tag']}" if described["tag"] else "",
         uri=source["uri"],
@@ -81,7 +82,7 @@ def render(
             f"{k} {v}" for k, v in data.items() if k != "input_size"
         )
         or "as the source was trained",
-        outputs=f"(batch, {classes})" if classes else "the pooled features",
+        outputs=f"({pooled}, {classes})" if classes else "the features, as below",
         width_of_token=arguments["embed_dim"],
         name=name,
         parity="\n".join(rows),

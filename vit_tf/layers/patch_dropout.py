@@ -14,10 +14,15 @@ class PatchDropout(keras.layers.Layer):
     Args:
         prob: The part of the patches that is dropped, 0 <= prob < 1.
         num_prefix_tokens: Class and register tokens, which always stay.
+
+    Raises:
+        ValueError: if `prob` is not in that range.
     """
 
     def __init__(self, prob: float = 0.5, num_prefix_tokens: int = 1, **kwargs):
         super().__init__(**kwargs)
+        if not 0 <= prob < 1:
+            raise ValueError(f"prob={prob}: expected 0 or more, and less than 1")
         self.prob = prob
         self.num_prefix_tokens = num_prefix_tokens
         self.seed_generator = keras.random.SeedGenerator()

@@ -35,6 +35,8 @@ class VisionTransformerDistilled(VisionTransformer):
                 f"global_pool={self.global_pool!r} and reg_tokens={self.reg_tokens} "
                 'given, "token" and 0 expected'
             )
+        # timm sets it after its PatchDropout was made, which may then drop the
+        # distillation token: here it always stays.
         self.num_prefix_tokens = 2
         self.distilled_training = False
 
@@ -44,7 +46,10 @@ class VisionTransformerDistilled(VisionTransformer):
         self.head_dist.build((None, self.embed_dim))
 
     def set_distilled_training(self, enable: bool = True) -> None:
-        """Whether training returns the pair of logits. Compile the model anew after."""
+        """Whether training returns the pair of logits.
+
+        Compile the model anew after. As in timm, it is not kept in files.
+        """
         self.distilled_training = enable
 
     def forward_head(

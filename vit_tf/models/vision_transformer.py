@@ -141,7 +141,7 @@ class VisionTransformer(keras.Model):
 
     Raises:
         ValueError: if `global_pool` is unknown, or needs a class token where there
-            is none; if there is no block.
+            is none; if there is no block, channel or patch.
     """
 
     def __init__(
@@ -176,8 +176,16 @@ class VisionTransformer(keras.Model):
             raise ValueError(f"global_pool={global_pool!r}: expected one of {POOLS}")
         if global_pool == "token" and not class_token:
             raise ValueError('global_pool="token" needs class_token=True')
-        if depth < 1:
-            raise ValueError(f"depth={depth}: expected 1 block or more")
+        sizes = dict(depth=depth, embed_dim=embed_dim, in_chans=in_chans)
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name}={size}: expected 1 or more")
+        sizes = zip(_pair(img_size), _pair(patch_size), strict=True)
+        if any(patch < 1 or size < patch for size, patch in sizes):
+            raise ValueError(
+                f"img_size={img_size}, patch_size={patch_size}: expected images of one "
+                "patch or more"
+            )
         self.img_size = _pair(img_size)
         self.patch_size = _pair(patch_size)
         self.in_chans = in_chans
