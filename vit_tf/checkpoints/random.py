@@ -25,6 +25,11 @@ class RandomTensors(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         shape = self._shapes[name]
         rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
+        kind = name.rpartition(".")[2]
+        if kind == "num_batches_tracked":  # what torch calls these two everywhere
+            return rng.integers(1, 1000, shape)
+        if kind == "running_var":
+            return rng.uniform(0.5, 2, shape).astype(np.float32)
         values = rng.standard_normal(shape, np.float32)
         if len(shape) in (2, 4):  # a projection: its output is as large as its input
             values *= np.float32(np.prod(shape[1:]) ** -0.5)

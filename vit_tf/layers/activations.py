@@ -1,9 +1,14 @@
-"""Activation functions, computed as torch computes them."""
+"""Activation functions, computed as torch computes them.
+
+That is, half precision in float32, rounded once at the end.
+"""
 
 import math
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
@@ -14,5 +19,77 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     float64: 1e-8 instead of 1e-16. In this form TensorFlow fuses it with the matrix
     product and the bias before it.
     """
+    x, dtype = _wide(x), x.dtype
     sqrt_half = tf.constant(math.sqrt(0.5), x.dtype)
-    return 0.5 * x * (1 + tf.math.erf(x * sqrt_half))
+    return ops.cast(0.5 * x * (1 + tf.math.erf(x * sqrt_half)), dtype)
+
+
+@keras.saving.register_keras_serializable(package="vit_tf")
+def gelu_tanh(x: tf.Tensor) -> tf.Tensor:
+    """GELU's approximation by tanh, with constants of `x`'s precision."""
+    x, dtype = _wide(x), x.dtype
+    scale = tf.constant(math.sqrt(2 / math.pi), x.dtype)
+    cubic = tf.constant(0.044715, x.dtype)
+    return ops.cast(0.5 * x * (1 + tf.tanh(scale * (x + cubic * x * x * x))), dtype)
+
+
+@keras.saving.register_keras_serializable(package="vit_tf")
+def quick_gelu(x: tf.Tensor) -> tf.Tensor:
+    """GELU's approximation by the sigmoid, `x * sigmoid(1.702 x)`, as in CLIP."""
+    x, dtype = _wide(x), x.dtype
+    return ops.cast(x * tf.sigmoid(tf.constant(1.702, x.dtype) * x), dtype)
+
+
+@keras.saving.register_keras_serializable(package="vit_tf")
+def silu(x: tf.Tensor) -> tf.Tensor:
+    """`x * sigmoid(x)` (https://arxiv.org/abs/1702.03118)."""
+    return ops.cast(ops.silu(_wide(x)), x.dtype)
+
+
+@keras.saving.register_keras_serializable(package="vit_tf")
+def sigmoid(x: tf.Tensor) -> tf.Tensor:
+    return ops.cast(ops.sigmoid(_wide(x)), x.dtype)
+
+
+@keras.saving.register_keras_serializable(package="vit_tf")
+def tanh(x: tf.Tensor) -> tf.Tensor:
+    return ops.cast(ops.tanh(_wide(x)), x.dtype)
+
+
+def softmax(x: tf.Tensor) -> tf.Tensor:
+    """Over the last axis."""
+    return ops.cast(ops.softmax(_wide(x)), x.dtype)
+
+
+def _wide(x: tf.Tensor) -> tf.Tensor:
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+
+
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {  # timm's names
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": silu,
+    "relu": ops.relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+}
+
+
+def act_layer(
+    activation: str, dtype: keras.DTypePolicy, name: str = "act"
+) -> keras.layers.Layer:
+    """The layer that computes an activation.
+
+    Args:
+        activation: timm's name of it.
+        dtype: The layer's.
+        name: The layer's.
+
+    Raises:
+        ValueError: if there is none of that name, listing those there are.
+    """
+    if activation not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ValueError(f"act_layer={activation!r}: expected one of {known}")
+    return keras.layers.Activation(ACTIVATIONS[activation], dtype=dtype, name=name)

@@ -55,6 +55,63 @@ class FanInUniform(keras.initializers.RandomUniform):
         return {"fan_in": self.fan_in, "seed": self._init_seed}
 
 
+@keras.saving.register_keras_serializable(package="vit_tf")
+class FanOutNormal(keras.initializers.VarianceScaling):
+    """torch's `kaiming_normal_(mode="fan_out", nonlinearity="relu")`."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(2.0, "fan_out", "untruncated_normal", seed)
+
+    def __call__(self, shape, dtype=None):
+        return _or_nothing(super().__call__, shape, dtype)
+
+    def get_config(self) -> dict:
+        return {"seed": self._init_seed}
+
+
+@keras.saving.register_keras_serializable(package="vit_tf")
+class CutNormal(keras.initializers.TruncatedNormal):
+    """timm's `trunc_normal_tf_`: a normal distribution, cut at two deviations."""
+
+    def __call__(self, shape, dtype=None):
+        return _or_nothing(super().__call__, shape, dtype)
+
+
+@keras.saving.register_keras_serializable(package="vit_tf")
+class HalfGate(keras.initializers.Initializer):
+    """The second half of the outputs starts as an open gate, `timm.layers.GluMlp`.
+
+    Args:
+        rest: What the first half starts from.
+        gate: What the second does.
+    """
+
+    def __init__(
+        self,
+        rest: keras.initializers.Initializer,
+        gate: keras.initializers.Initializer,
+    ):
+        self.rest, self.gate = rest, gate
+
+    def __call__(self, shape, dtype=None):
+        return _or_nothing(self._halves, shape, dtype)
+
+    def _halves(self, shape, dtype):
+        half = (*shape[:-1], shape[-1] // 2)
+        halves = [self.rest(half, dtype), self.gate(half, dtype)]
+        return keras.ops.concatenate(halves, axis=-1)
+
+    def get_config(self) -> dict:
+        return {
+            "rest": keras.saving.serialize_keras_object(self.rest),
+            "gate": keras.saving.serialize_keras_object(self.gate),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict):
+        return cls(**{k: keras.initializers.get(v) for k, v in config.items()})
+
+
 def _or_nothing(initialize, shape, dtype):
     if not _skip:
         return initialize(shape, dtype)

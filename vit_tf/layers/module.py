@@ -1,6 +1,7 @@
 """A layer made of layers."""
 
 import keras
+import tensorflow as tf
 
 
 class Module(keras.layers.Layer):
@@ -12,3 +13,19 @@ class Module(keras.layers.Layer):
     @property
     def layers(self) -> list[keras.layers.Layer]:
         return self._flatten_layers(include_self=False, recursive=False)
+
+    def with_timm_axes(self, name: str, output: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """A sublayer's output with the axes that it has in timm.
+
+        Here, tokens are rows where timm has three axes: (B*N, C) becomes (B, N, C). A
+        layer that computes on other axes says so by a method of its own.
+
+        Args:
+            name: The sublayer's.
+            output: What it gave.
+            x: What this layer was called with, (B, N, C) if it works on tokens.
+        """
+        if len(x.shape) != 3 or len(output.shape) != 2:
+            return output
+        batch, tokens = keras.ops.shape(x)[:2]
+        return keras.ops.reshape(output, (batch, tokens, output.shape[-1]))

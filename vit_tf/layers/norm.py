@@ -1,8 +1,12 @@
-"""Layer normalisation with timm's defaults."""
+"""Normalisations over the last axis, with timm's defaults."""
+
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 from keras import ops
+
+from vit_tf.layers.spec import resolve
 
 
 class LayerNorm(keras.layers.LayerNormalization):
@@ -13,11 +17,14 @@ class LayerNorm(keras.layers.LayerNormalization):
 
     Args:
         eps: Added to the variance. timm's default; Keras's own is a thousand times it.
+        weight_init: What the weight starts from.
     """
 
-    def __init__(self, eps: float = 1e-6, **kwargs):
-        super().__init__(epsilon=eps, **kwargs)
+    def __init__(self, eps: float = 1e-6, weight_init: float = 1.0, **kwargs):
+        weight_initializer = keras.initializers.Constant(weight_init)
+        super().__init__(epsilon=eps, gamma_initializer=weight_initializer, **kwargs)
         self.eps = eps
+        self.weight_init = weight_init
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         dtype = keras.backend.result_type(x.dtype, "float32")
@@ -26,3 +33,52 @@ class LayerNorm(keras.layers.LayerNormalization):
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
         normed = centred * ops.rsqrt(variance + self.eps)
         return ops.cast(normed * self.gamma + self.beta, x.dtype)
+
+    def get_config(self) -> dict:
+        config = keras.layers.Layer.get_config(self)
+        return {**config, "eps": self.eps, "weight_init": self.weight_init}
+
+
+class RmsNorm(keras.layers.Layer):
+    """https://arxiv.org/abs/1910.07467; timm's `layers/norm.py`.
+
+    Half precision is normalised in float32.
+
+    Args:
+        eps: Added to the mean square.
+        weight_init: What the weight starts from.
+    """
+
+    def __init__(self, eps: float = 1e-6, weight_init: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.eps = eps
+        self.weight_init = weight_init
+
+    def build(self, input_shape):
+        self.weight = self.add_weight(
+            name="weight",
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(self.weight_init),
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        dtype = keras.backend.result_type(x.dtype, "float32")
+        wide = ops.cast(x, dtype)
+        mean_square = ops.mean(ops.square(wide), axis=-1, keepdims=True)
+        normed = wide * ops.rsqrt(mean_square + self.eps)
+        return ops.cast(normed * self.weight, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+NORMS = {"LayerNorm": LayerNorm, "RmsNorm": RmsNorm}
+
+
+def norm_layer(text: str) -> Callable[..., keras.layers.Layer]:
+    """What makes the norm that a configuration names, e.g. "LayerNorm(eps=1e-5)".
+
+    Raises:
+        ValueError: if there is none of that name, listing those there are.
+    """
+    return resolve(text, NORMS)

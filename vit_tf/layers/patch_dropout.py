@@ -30,11 +30,15 @@ class PatchDropout(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or self.prob == 0:
             return x
-        prefix, patches = tf.split(
-            x, [self.num_prefix_tokens, x.shape[1] - self.num_prefix_tokens], axis=1
-        )
-        batch, count = ops.shape(patches)[0], patches.shape[1]
-        num_keep = max(1, int(count * (1 - self.prob)))
+        prefix = x[:, : self.num_prefix_tokens]
+        patches = x[:, self.num_prefix_tokens :]
+        batch, count = ops.shape(patches)[:2]
         order = keras.random.normal((batch, count), seed=self.seed_generator)
-        keep = ops.argsort(order, axis=-1)[:, :num_keep]
+        keep = ops.argsort(order, axis=-1)[:, : self._num_keep(count)]
         return ops.concatenate([prefix, tf.gather(patches, keep, batch_dims=1)], axis=1)
+
+    def _num_keep(self, count: int | tf.Tensor) -> int | tf.Tensor:
+        if isinstance(count, int):
+            return max(1, int(count * (1 - self.prob)))
+        kept = tf.cast(count, tf.float64) * tf.constant(1 - self.prob, tf.float64)
+        return tf.maximum(1, tf.cast(kept, tf.int32))  # cast: rounded down

@@ -1,0 +1,63 @@
+"""A convolution with weight standardisation."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from vit_tf.layers.initializers import FanOutNormal
+
+
+class StdConv2dSame(keras.layers.Conv2D):
+    """https://arxiv.org/abs/1903.10520; timm's `layers/std_conv.py`.
+
+    The kernel of each output channel is brought to mean 0 and variance 1 before it is
+    used. Padding is TensorFlow's "same", which timm has to add by hand.
+
+    Args:
+        out_channels: Number of output channels.
+        kernel_size: Height and width of the kernel.
+        stride: Step in both directions.
+        bias: Whether there is one.
+        eps: Added to the (biased) variance.
+        kernel_initializer: What the kernel starts from.
+    """
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        bias: bool = False,
+        eps: float = 1e-6,
+        kernel_initializer: keras.initializers.Initializer | None = None,
+        **kwargs,
+    ):
+        super().__init__(
+            out_channels,
+            kernel_size=kernel_size,
+            strides=stride,
+            padding="same",
+            data_format="channels_last",
+            use_bias=bias,
+            kernel_initializer=kernel_initializer or FanOutNormal(),
+            **kwargs,
+        )
+        self.eps = eps
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        kernel = self._standardised(kernel)
+        return tf.nn.conv2d(inputs, kernel, self.strides, "SAME")
+
+    def _standardised(self, kernel: tf.Tensor) -> tf.Tensor:
+        """Half precision is standardised in float32, from a kernel rounded to half.
+
+        Means are products with a row of 1/n: faster than a reduction over
+        all axes but the last.
+        """
+        dtype = keras.backend.result_type(kernel.dtype, "float32")
+        rows = ops.reshape(ops.cast(kernel, dtype), (-1, self.filters))
+        mean = tf.fill((1, rows.shape[0]), tf.constant(1 / rows.shape[0], rows.dtype))
+        rows = rows - tf.matmul(mean, rows)
+        variance = tf.matmul(mean, ops.square(rows))
+        rows = rows * ops.rsqrt(variance + self.eps)
+        return ops.cast(ops.reshape(rows, kernel.shape), kernel.dtype)
