@@ -10,7 +10,11 @@ from ml_collections import ConfigDict, config_dict
 
 
 def get_config(
-    family: str, variants: Mapping[str, Mapping[str, Any]], variant: str
+    family: str,
+    variants: Mapping[str, Mapping[str, Any]],
+    variant: str,
+    *,
+    model_class: str = "VisionTransformer",
 ) -> ConfigDict:
     """The configuration of one conversion.
 
@@ -22,6 +26,7 @@ def get_config(
         family: The module of `vit_tf.models` that holds the model's class.
         variants: The family's table.
         variant: "name" or "name.tag".
+        model_class: The class of the variants that do not name one.
 
     Raises:
         UnknownModelError: if the family has no such variant, or timm no such tag.
@@ -32,7 +37,7 @@ def get_config(
     if name not in variants:
         raise models.UnknownModelError(name, list(variants))
     arguments = dict(variants[name])
-    model_class = arguments.pop("model_class", "VisionTransformer")
+    model_class = arguments.pop("model_class", model_class)
     if tag:
         arguments |= tag_arguments(name, tag)
     return make_config(family, model_class, name, tag, arguments)
@@ -109,6 +114,7 @@ def tag_arguments(name: str, tag: str) -> dict[str, Any]:
 def _field(default: Any, annotation: Any) -> Any:
     """A field that a flag can override, also where its default is None."""
     kinds = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    kinds = [typing.get_origin(kind) or kind for kind in kinds]
     kinds = [kind for kind in kinds if kind is not types.NoneType]
     kind = kinds[0] if len(kinds) == 1 else object
     return config_dict.FieldReference(default, field_type=kind)

@@ -2,6 +2,9 @@
 
 from ml_collections import ConfigDict
 from vit_tf.configs import common
+from vit_tf.configs.vision_transformer import small
+
+__all__ = ["VARIANTS", "get_config", "small"]
 
 VARIANTS = {
     "deit3_base_patch16_224": dict(init_values=1e-06, no_embed_class=True),

@@ -67,8 +67,31 @@ def get_config(name: str, **arguments: Any) -> ConfigDict:
     )
 
 
+def small_config(name: str, **arguments: Any) -> ConfigDict:
+    """A model with all the options of `name`, small enough to compare in a second.
+
+    Args:
+        name: timm's name of an architecture.
+        **arguments: Constructor arguments to change as well.
+
+    Raises:
+        UnknownModelError: if there is no such model.
+        ValueError: if its class has no such argument.
+    """
+    config = get_config(name)
+    return get_config(
+        name, **{**_table(config.family).small(config.model), **arguments}
+    )
+
+
 def create_model(
-    name: str, *, dtype: Any = None, model_name: str | None = None, **arguments: Any
+    name: str,
+    *,
+    dtype: Any = None,
+    model_name: str | None = None,
+    features_only: bool = False,
+    out_indices: int | list[int] | None = None,
+    **arguments: Any,
 ) -> "keras.Model":
     """A built Keras model with freshly initialised weights.
 
@@ -77,14 +100,26 @@ def create_model(
         dtype: "float32", "float64", or a Keras dtype policy such as
             "mixed_bfloat16"; by default Keras's global policy.
         model_name: The Keras model's name; by default the architecture's.
+        features_only: Whether to give a `FeatureGetter`, a backbone: feature maps
+            (B, H, W, C) in place of logits.
+        out_indices: Its blocks or stages: a number for the last so many, or a list.
+            None is timm's default: all stages of a Swin, the last three blocks else.
         **arguments: Constructor arguments to change, e.g. `num_classes=5`,
             `img_size=(256, 192)`, `drop_path_rate=0.1`.
 
     Raises:
         UnknownModelError: if there is no such model.
-        ValueError: if its class has no such argument.
+        ValueError: if its class has no such argument or not as many features, or
+            `out_indices` is given without `features_only`.
     """
-    return build(get_config(name, **arguments), dtype=dtype, model_name=model_name)
+    if out_indices is not None and not features_only:
+        raise ValueError(f"out_indices={out_indices} needs features_only=True")
+    model = build(get_config(name, **arguments), dtype=dtype, model_name=model_name)
+    if not features_only:
+        return model
+    from vit_tf.models.features import FeatureGetter
+
+    return FeatureGetter(model, out_indices, dtype=dtype, name=f"{model.name}_features")
 
 
 def build(

@@ -6,6 +6,7 @@ DeiT and DeiT-III are plain Vision Transformers; the distilled DeiT is its own c
 import keras
 import tensorflow as tf
 
+from vit_tf.layers.classifier import create_classifier
 from vit_tf.layers.initializers import Normal
 from vit_tf.models.vision_transformer import VisionTransformer
 
@@ -18,13 +19,18 @@ class VisionTransformerDistilled(VisionTransformer):
 
     Its output is the mean of two heads. After `set_distilled_training()` it returns
     their pair while training, (class logits, distillation logits), as the hard-label
-    distillation loss needs them.
+    distillation loss needs them. Evaluation gives the mean also then, which a loss for
+    the pair does not take: validate with a function of your own.
+
+    A difference from timm: its PatchDropout is made before the distillation token is
+    counted, and may drop it; here it always stays.
 
     Args:
         **kwargs: those of `VisionTransformer`, with `global_pool="token"`.
 
     Raises:
-        ValueError: for another `global_pool`, or register tokens.
+        ValueError: for another `global_pool`, register tokens, or tokens without a
+            position embedding.
     """
 
     def __init__(self, **kwargs):
@@ -35,13 +41,17 @@ class VisionTransformerDistilled(VisionTransformer):
                 f"global_pool={self.global_pool!r} and reg_tokens={self.reg_tokens} "
                 'given, "token" and 0 expected'
             )
-        # timm sets it after its PatchDropout was made, which may then drop the
-        # distillation token: here it always stays.
+        if self.no_embed_class or self.pos_embed_arg != "learn":
+            raise ValueError(
+                "each token of a distilled model has a position embedding: "
+                f"no_embed_class={self.no_embed_class} and pos_embed="
+                f'{self.pos_embed_arg!r} given, False and "learn" expected'
+            )
         self.num_prefix_tokens = 2
         self.distilled_training = False
 
     def build(self, input_shape):
-        self.head_dist = self._classifier("head_dist")
+        self.head_dist = create_classifier(self, "head_dist")
         super().build(input_shape)
         self.head_dist.build((None, self.embed_dim))
 
@@ -67,7 +77,10 @@ class VisionTransformerDistilled(VisionTransformer):
 
     def _build_pos_embed(self) -> None:
         self.dist_token = self.add_weight(
-            name="dist_token", shape=(1, 1, self.embed_dim), initializer=Normal()
+            name="dist_token",
+            shape=(1, 1, self.embed_dim),
+            initializer=Normal(),
+            autocast=False,
         )
         super()._build_pos_embed()
 
