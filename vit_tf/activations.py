@@ -14,36 +14,49 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from vit_tf.layers.module import Module
+from vit_tf.layers.sequential import Sequential
 from vit_tf.mapping import named_layers
 from vit_tf.parity import LOGITS
 
 
 @contextlib.contextmanager
 def watch(
-    model: keras.Model, observe: Callable[[str, tf.Tensor], None]
+    model: keras.Model,
+    observe: Callable[[str, tf.Tensor], None],
+    watched_name: Callable[[str], bool] = lambda name: True,
 ) -> Iterator[None]:
     """Within it, every layer that runs hands its output to `observe(name, output)`.
 
     A block computes on tokens as rows, (B*N, C); what its layers hand out has its
-    axes back, (B, N, C), as in timm. Layers that compute nothing are left out.
-    """
-    tokens: list[tf.Tensor] = []  # the inputs of the layers that are running, nested
+    axes back, (B, N, C), as in timm (`Module.with_timm_axes`). Layers that compute
+    nothing are left out.
 
-    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    Args:
+        model: A built model, or a layer of one.
+        observe: What is called.
+        watched_name: Which layers are watched, by name; all by default.
+    """
+    running: list[tuple[keras.layers.Layer, tf.Tensor]] = []  # layers and their inputs
+
+    def watched(name: str, layer: keras.layers.Layer) -> Callable[..., Any]:
+        call = layer.call
+
         def call_and_observe(x, *args, **kwargs):
-            enclosing = tokens[-1] if tokens else None
-            tokens.append(x)
+            running.append((layer, x))
             try:
                 output = call(x, *args, **kwargs)
             finally:
-                tokens.pop()
-            observe(name, _with_token_axes(output, enclosing))
+                running.pop()
+            observe(name, _with_timm_axes(layer, output, running))
             return output
 
         return call_and_observe
 
     calls = {
-        layer: watched(name, layer.call) for name, layer in _computing(model).items()
+        layer: watched(name, layer)
+        for name, layer in _computing(model).items()
+        if watched_name(name)
     }
     with replaced_calls(calls):
         yield
@@ -130,17 +143,21 @@ def outputs(
 
 
 def _computing(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """The layers that can be watched, by name: an identity computes nothing."""
+    """The layers that can be watched, by name: the others compute nothing."""
     return {
         name or LOGITS: layer
         for layer, name in named_layers(model)
-        if not isinstance(layer, keras.layers.Identity)
+        if not isinstance(layer, (keras.layers.Identity, Sequential))
     }
 
 
-def _with_token_axes(output: tf.Tensor, enclosing: tf.Tensor | None) -> tf.Tensor:
-    """Rows (B*N, C) of a layer that works on tokens (B, N, C), as (B, N, C)."""
-    if enclosing is None or len(enclosing.shape) != 3 or len(output.shape) != 2:
+def _with_timm_axes(
+    layer: keras.layers.Layer,
+    output: tf.Tensor,
+    running: list[tuple[keras.layers.Layer, tf.Tensor]],
+) -> tf.Tensor:
+    """A layer's output as timm has it, which the layer that called it knows."""
+    caller, x = running[-1] if running else (None, None)
+    if not isinstance(caller, Module):
         return output
-    batch, tokens = keras.ops.shape(enclosing)[:2]
-    return keras.ops.reshape(output, (batch, tokens, output.shape[-1]))
+    return caller.with_timm_axes(layer.name, output, x)

@@ -17,7 +17,7 @@ def gradients(model, images: np.ndarray, labels: np.ndarray) -> dict[str, np.nda
     Returns:
         timm name -> gradient, in timm's layout.
     """
-    weights = entries(model)
+    weights = [entry for entry in entries(model) if entry.weight.trainable]
     variables = [entry.weight.value for entry in weights]
     with tf.GradientTape() as tape:
         logits = model(tf.convert_to_tensor(images, model.input_dtype), training=False)

@@ -1,8 +1,10 @@
 """timm as the oracle: the same tensors in the original implementation."""
 
+import contextlib
+import functools
 import importlib.util
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,29 @@ def _declare_torchvision_operators() -> None:
 _declare_torchvision_operators()
 
 import timm  # noqa: E402
+from timm.layers import HybridEmbed  # noqa: E402
+from timm.models import resnetv2, vision_transformer_hybrid  # noqa: E402
 from torch import nn  # noqa: E402
 
+from vit_tf.layers.spec import parse  # noqa: E402
 from vit_tf.parity import LOGITS  # noqa: E402
+
+_LAYERS = {  # constructor arguments that are classes in timm -> where they are
+    "block_fn": timm.models.vision_transformer,
+    "mlp_layer": timm.layers,
+    "norm_layer": timm.layers,
+    "embed_norm_layer": timm.layers,
+}
+
+
+def timm_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's constructor arguments as timm takes them: layers as classes."""
+    if "backbone" in arguments:
+        arguments = _hybrid_embed(arguments)
+    return {
+        name: _layer(_LAYERS[name], value) if name in _LAYERS and value else value
+        for name, value in arguments.items()
+    }
 
 
 class Reference:
@@ -72,16 +94,21 @@ class Reference:
     ):
         self.dtype = getattr(torch, dtype)
         with torch.device("meta"):
-            self.module = timm.create_model(name, **(arguments or {}))
-        state = {k: _to_torch(v).to(self.dtype) for k, v in tensors.items()}
+            self.module = timm.create_model(name, **timm_arguments(arguments or {}))
+        state = {k: self._cast(_to_torch(v)) for k, v in tensors.items()}
+        for buffer, _ in self.module.named_buffers():  # training moves these in place
+            if buffer in state:
+                state[buffer] = state[buffer].clone()
         self.module.load_state_dict(state, strict=True, assign=True)
+        _compute_buffers(self.module, self.dtype)
         self.module.eval()
 
     def record(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """The output of every module, by timm's name.
 
         Modules that compute nothing (`nn.Identity`) and containers are left out.
-        Attention runs unfused, so that its probabilities pass through `attn_drop`.
+        Attention runs unfused, so that its probabilities pass through `attn_drop`, and
+        no activation overwrites what it is given.
 
         Args:
             images: (B, H, W, C) preprocessed images.
@@ -91,28 +118,45 @@ class Reference:
         """
         outputs: dict[str, np.ndarray] = {}
         hooks = []
+        channels_first = _channels_first(self.module)
         for name, module in self.module.named_modules():
             if isinstance(module, (nn.Identity, nn.Sequential, nn.ModuleList)):
                 continue
-            keep = _recorder(outputs, name or LOGITS)
+            keep = _recorder(outputs, name or LOGITS, module in channels_first)
             hooks.append(module.register_forward_hook(keep))
-        fused = [m for m in self.module.modules() if getattr(m, "fused_attn", False)]
-        for module in fused:
-            module.fused_attn = False
         try:
-            with torch.inference_mode():
+            with (
+                _switched_off(self.module, "fused_attn"),
+                _switched_off(self.module, "inplace"),
+                torch.inference_mode(),
+                _precision(self.dtype),
+            ):
                 self.module(self._images(images))
         finally:
             for hook in hooks:
                 hook.remove()
-            for module in fused:
-                module.fused_attn = True
         return outputs
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """The model's output, as timm users get it: (B, num_classes)."""
-        with torch.inference_mode():
-            return self.module(self._images(images)).numpy()
+        with torch.inference_mode(), _precision(self.dtype):
+            return self.module(self._images(images)).to(self.dtype).numpy()
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """timm's facts about each of the model's feature maps."""
+        info = self.module.feature_info
+        return list(info if isinstance(info, list) else info.info)
+
+    def intermediates(
+        self, images: np.ndarray, indices: int | list[int] | None, *, norm: bool = False
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """timm's `forward_intermediates`, channels last: features, and feature maps."""
+        with torch.inference_mode(), _precision(self.dtype):
+            features, maps = self.module.forward_intermediates(
+                self._images(images), indices=indices, norm=norm
+            )
+        return features.numpy(), [x.permute(0, 2, 3, 1).numpy() for x in maps]
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
@@ -126,13 +170,17 @@ class Reference:
         Returns:
             timm name -> gradient, of the parameter's shape.
         """
-        logits = self.module(self._images(images))
+        with _precision(self.dtype):
+            logits = self.module(self._images(images))
         logits = logits.flatten(0, -2)  # unpooled: each token has its image's label
         labels = np.repeat(labels, len(logits) // len(labels))
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels))
         names, parameters = zip(*self.module.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss, parameters)
         return {n: g.numpy() for n, g in zip(names, gradients, strict=True)}
+
+    def _cast(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def _images(self, images: np.ndarray) -> torch.Tensor:
         channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -146,7 +194,7 @@ def pretrained_tensors(name: str, arguments: Mapping[str, Any]) -> dict[str, Any
         RuntimeError, OSError: from timm and huggingface_hub, where there are no
             pretrained weights under that name or they cannot be fetched.
     """
-    model = timm.create_model(name, pretrained=True, **arguments)
+    model = timm.create_model(name, pretrained=True, **timm_arguments(arguments))
     return {k: v.numpy() for k, v in model.state_dict().items()}
 
 
@@ -171,13 +219,119 @@ def tags(name: str) -> list[str]:
     return timm.list_pretrained(f"{name}.*")
 
 
-def _recorder(outputs: dict[str, np.ndarray], name: str) -> Callable[..., None]:
+def _layer(module: Any, text: str) -> Any:
+    """A class of timm's, or a partial of it, as `vit_tf.layers.spec` writes them."""
+    name, arguments = parse(text)
+    cls = getattr(module, name)
+    return functools.partial(cls, **arguments) if arguments else cls
+
+
+@contextlib.contextmanager
+def _precision(dtype: torch.dtype) -> Iterator[None]:
+    """Within it, what timm computes "in float32 at least" is computed in `dtype`.
+
+    A few of timm's modules call `Tensor.float()` against half precision. In double
+    precision that would round, and the proof would end there.
+    """
+    before = torch.Tensor.float
+    try:
+        if dtype == torch.float64:
+            torch.Tensor.float = torch.Tensor.double
+        yield
+    finally:
+        torch.Tensor.float = before
+
+
+def _recorder(
+    outputs: dict[str, np.ndarray], name: str, channels_first: bool
+) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            output = output.permute(0, 2, 3, 1)
+        if isinstance(output, list):  # of features: a hybrid sees the last
+            output = output[-1]
+        if channels_first:  # copied: the activation that follows may work in place
+            output = output.permute(0, 2, 3, 1).clone()
         outputs[name] = output.numpy()
 
     return keep
+
+
+def _channels_first(model: nn.Module) -> set[nn.Module]:
+    """The modules that give (B, C, H, W): convolutions, all of a hybrid's network."""
+    found = {m for m in model.modules() if isinstance(m, nn.Conv2d)}
+    for module in model.modules():
+        if isinstance(module, HybridEmbed):
+            found.update(module.backbone.modules())
+    return found
+
+
+def _hybrid_embed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A hybrid's arguments with its network as an object, which is values in ours."""
+    arguments = dict(arguments)
+    network = _backbone(
+        arguments.pop("backbone"),
+        arguments.pop("backbone_layers"),
+        arguments.pop("backbone_channels"),
+        arguments["in_chans"],
+    )
+    embed_args = {} if arguments.pop("proj") else {"proj": False}
+    embed_layer = functools.partial(HybridEmbed, backbone=network, **embed_args)
+    return {**arguments, "embed_layer": embed_layer}
+
+
+def _backbone(
+    kind: str, layers: Sequence[int], channels: Sequence[int] | None, in_chans: int
+) -> nn.Module:
+    """As timm's entry points of hybrids build it, with other depths and widths."""
+    given = dict(in_chans=in_chans)
+    if channels is not None:
+        given["channels"] = channels
+    if kind == "conv_stem":
+        steps = (4, 2, 2)
+        return vision_transformer_hybrid.ConvStem(
+            stride=steps, kernel_size=steps, padding=0, act_layer=nn.GELU, **given
+        )
+    if kind == "resnet":
+        # all four stages are made, and those behind the last of `layers` dropped
+        depths = (*layers, *(1,) * (4 - len(layers)))
+        if channels is not None:
+            given["channels"] = (*channels, *(1,) * (4 - len(channels)))
+        return timm.create_model(
+            "resnet50d",
+            features_only=True,
+            out_indices=[len(layers)],
+            layers=depths,
+            **given,
+        )
+    conv_layer = functools.partial(timm.layers.StdConv2dSame, eps=1e-8)
+    options = dict(stem_type="same", preact=False, conv_layer=conv_layer)
+    if not layers:
+        return resnetv2.create_resnetv2_stem(in_chans, **options)
+    return resnetv2.ResNetV2(layers, num_classes=0, global_pool="", **given, **options)
+
+
+@contextlib.contextmanager
+def _switched_off(model: nn.Module, flag: str) -> Iterator[None]:
+    """Within it, an attribute of modules that is True is False."""
+    modules = [m for m in model.modules() if getattr(m, flag, False)]
+    for module in modules:
+        setattr(module, flag, False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            setattr(module, flag, True)
+
+
+def _compute_buffers(model: nn.Module, dtype: torch.dtype) -> None:
+    """Fills what modules compute and no checkpoint holds, e.g. attention masks."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                kind = dtype if buffer.is_floating_point() else buffer.dtype
+                setattr(module, name, torch.empty(buffer.shape, dtype=kind))
+    for module in model.modules():
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
 
 
 def _to_torch(array: np.ndarray) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Where a conversion's tensors come from, and which model they are for."""
 
 import dataclasses
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vit_tf.checkpoints.random import RandomTensors
 from vit_tf.configs import local_dir
 from vit_tf.export.bundle import sha256
 from vit_tf.layers.initializers import skip_init
+from vit_tf.proof import shared_arguments
 from vit_tf.reference import pretrained_cfg, pretrained_tensors
 
 RANDOM = "random:"
@@ -101,7 +103,10 @@ def parameter_shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     """timm name -> shape in timm's layout, of every parameter of the model."""
     with skip_init():
         model = models.build(config)
-    return {entry.name: entry.shape for entry in mapping.entries(model)}
+    shapes = {entry.name: entry.shape for entry in mapping.entries(model)}
+    del model
+    gc.collect()  # its memory was never touched, but counts until it is given back
+    return shapes
 
 
 def _pretrained(config: ConfigDict) -> Source:
@@ -114,7 +119,7 @@ def _pretrained(config: ConfigDict) -> Source:
             "timm would draw a random head. num_classes=0 leaves the head out"
         )
     try:
-        tensors = pretrained_tensors(name, config.model.to_dict())
+        tensors = pretrained_tensors(name, shared_arguments(config))
     except Exception as error:  # timm, a hub and a reader: each has its own
         raise checkpoints.CheckpointError(
             f"timm's weights for {name} cannot be had: {_reason(error)}. Expected: a "

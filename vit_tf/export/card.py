@@ -18,13 +18,13 @@ CARD = """\
 * {tensors:,} tensors, {parameters:,} parameters
 
 ## Input
-Float images, (batch, {height}, {width}, {channels}), preprocessed: {preprocessing}.
+Float images, (batch, {height}, {width}, {channels}){any_size}, preprocessed:
+{preprocessing}.
 
 ## Output
-* `serving_default`: `logits`, {outputs}
-* `features`: `features` ({pooled}, {width_of_token}), what the classifier sees;
-  `tokens` (batch, N, {width_of_token})
-* `attention`: probabilities (batch, heads, N, N) of every block, by timm's name
+* `serving_default`: `logits` {logits}{no_head}
+* `features`: `features` {features}, what the classifier sees; `tokens` {tokens}
+* `attention`: probabilities by timm's name, {attention}
 
 ## Usage
 ```python
@@ -46,6 +46,7 @@ def render(
     described: Mapping[str, Any],
     source: Mapping[str, Any],
     reports: Sequence[Report],
+    shapes: Mapping[str, Mapping[str, Sequence[int]]],
     name: str,
 ) -> str:
     """
@@ -53,21 +54,21 @@ def render(
         described: What `config.json` holds.
         source: uri, sha256, tensors, parameters.
         reports: What was compared.
+        shapes: signature -> output -> shape, for one image.
         name: The bundle's folder.
     """
     arguments, data = described["model"], described["data"]
     channels, height, width = data["input_size"]
-    classes = arguments["num_classes"]
     rows = [
         f"* {report.title}: worst relative error {report.worst.relative:.1e} "
         f"({report.worst.name}), tolerance {report.tolerance:.0e}, "
         f"{len(report.layers)} compared"
         for report in reports
     ]
-    pooled = "batch" if arguments["global_pool"] else "batch, N"
+    first, *others = shapes["attention"].items()
+    attention = f"`{first[0]}` {_shape(first[1])}"
     return CARD.format(
         claim=COMPARED if compared_with_timm(reports) else NOT_COMPARED,
-        pooled=pooled,
         architecture=described["architecture"],
         tag=f".{described['tag']}" if described["tag"] else "",
         uri=source["uri"],
@@ -82,8 +83,22 @@ def render(
             f"{k} {v}" for k, v in data.items() if k != "input_size"
         )
         or "as the source was trained",
-        outputs=f"({pooled}, {classes})" if classes else "the features, as below",
-        width_of_token=arguments["embed_dim"],
+        any_size=" or any size" if _takes_any_size(arguments) else "",
+        logits=_shape(shapes["serving_default"]["logits"]),
+        no_head="" if arguments["num_classes"] else ", the features themselves",
+        features=_shape(shapes["features"]["features"]),
+        tokens=_shape(shapes["features"]["tokens"]),
+        attention=attention + f" and {len(others)} more" * bool(others),
         name=name,
         parity="\n".join(rows),
     )
+
+
+def _takes_any_size(arguments: Mapping[str, Any]) -> bool:
+    return arguments["dynamic_img_size"] or not arguments.get("strict_img_size", True)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    """The shape of what one image gave, for a batch."""
+    first = "batch" if shape[0] == 1 else f"batch x {shape[0]}"
+    return f"({', '.join([first, *map(str, shape[1:])])})"

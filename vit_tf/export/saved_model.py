@@ -1,15 +1,15 @@
 """A model as a SavedModel that TensorFlow alone can serve, and train."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from vit_tf.activations import watch
 from vit_tf.export.shared_blocks import shared_blocks
-from vit_tf.mapping import entries
-
-ATTENTION = "attn.attn_drop"  # where a block's attention probabilities pass
+from vit_tf.mapping import entries, named_layers
 
 
 def save(model: keras.Model, directory: Path) -> None:
@@ -21,9 +21,12 @@ def save(model: keras.Model, directory: Path) -> None:
     in_chans):
 
     * serving_default: logits (B, num_classes);
-    * features: features (B, embed_dim), what the head sees, and tokens
-      (B, N, embed_dim), unpooled;
-    * attention: per block, by timm's name, probabilities (B, heads, N, N).
+    * features: features (B, C), what the head sees, and tokens, (B, N, C) or as an
+      image of them (B, H, W, C), unpooled;
+    * attention: per block, by timm's name, probabilities (B, heads, N, N), or
+      (B * windows, heads, N, N) where attention is to windows.
+
+    Height and width are those of the model, or any where it has `dynamic_img_size`.
 
     Its checkpoint holds each weight once, under `weights/` and timm's name.
     """
@@ -32,11 +35,12 @@ def save(model: keras.Model, directory: Path) -> None:
     root.variables = [v.value for v in model.variables]
     root.trainable_variables = [v.value for v in model.trainable_variables]
     root.regularization_losses = []
-    images = tf.TensorSpec((None, *model.img_size, model.in_chans), name="images")
+    size = (None, None) if model.dynamic_img_size else model.img_size
+    images = tf.TensorSpec((None, *size, model.in_chans), name="images")
 
     inference = _traced(_logits(model, training=False), images)
     training_step = inference
-    if _random(model):
+    if _trains_differently(model):
         training_step = _traced(_logits(model, training=True), images)
     everything = _traced(_features_and_attention(model), images)
 
@@ -72,11 +76,16 @@ def _traced(function: Callable, images: tf.TensorSpec) -> Callable:
     return tf.function(function, autograph=False).get_concrete_function(images)
 
 
+def is_attention(name: str) -> bool:
+    """Whether a layer, by timm's name, hands on attention probabilities."""
+    return name.split(".")[-1] == "attn_drop"
+
+
 def _logits(model: keras.Model, training: bool) -> Callable:
     def logits(images):
-        if training and _random(model):  # blocks that drop differently are not equal
+        if training and _trains_differently(model):  # then blocks are not equal
             return model(images, training=True)
-        with shared_blocks(model.blocks):
+        with _shared(model):
             return model(images, training=training)
 
     return logits
@@ -84,14 +93,50 @@ def _logits(model: keras.Model, training: bool) -> Callable:
 
 def _features_and_attention(model: keras.Model) -> Callable:
     def features_and_attention(images):
-        with shared_blocks(model.blocks, taps=[ATTENTION]) as attention:
+        with _shared(model, tapped=is_attention) as attention:
             tokens = model.forward_features(images)
             features = model.forward_head(tokens, pre_logits=True)
-        return {"features": features, "tokens": tokens}, dict(attention)
+        return {"features": features, "tokens": tokens}, attention()
 
     return features_and_attention
 
 
-def _random(model: keras.Model) -> bool:
-    """Whether anything drops out while training: it then has a seed's state."""
-    return len(model.variables) > len(model.weights)
+@contextlib.contextmanager
+def _shared(
+    model: keras.Model, tapped: Callable[[str], bool] = lambda name: False
+) -> Iterator[Callable[[], dict[str, tf.Tensor]]]:
+    """Within it, every group of repeated blocks is traced once.
+
+    Yields:
+        What gives the outputs of the tapped layers, once the model has run: in the
+        model's order.
+    """
+    names = {id(layer): name for layer, name in named_layers(model)}
+    groups = [
+        {names[id(block)]: block for block in group} for group in model.repeated_blocks
+    ]
+    blocks = tuple(f"{name}." for group in groups for name in group)
+    outside: dict[str, tf.Tensor] = {}
+
+    def observe(name: str, output: tf.Tensor) -> None:
+        if tapped(name):
+            outside[name] = output
+
+    with contextlib.ExitStack() as stack:
+        # What is inside a repeated block is tapped there, in the block's own graph.
+        stack.enter_context(watch(model, observe, lambda n: not n.startswith(blocks)))
+        inside = [stack.enter_context(shared_blocks(g, tapped)) for g in groups]
+
+        def outputs() -> dict[str, tf.Tensor]:
+            found = dict(outside)
+            for outputs_of_group in inside:
+                found |= outputs_of_group
+            return {name: found[name] for name in names.values() if name in found}
+
+        yield outputs
+
+
+def _trains_differently(model: keras.Model) -> bool:
+    """Whether anything drops out while training, or follows the batches' statistics."""
+    has_seeds = len(model.variables) > len(model.weights)
+    return has_seeds or bool(model.non_trainable_weights)

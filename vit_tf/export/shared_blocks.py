@@ -1,7 +1,7 @@
 """Blocks that are traced once, however many there are."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import tensorflow as tf
@@ -12,7 +12,8 @@ from vit_tf.mapping import join
 
 @contextlib.contextmanager
 def shared_blocks(
-    blocks: Iterable[keras.layers.Layer], taps: Iterable[str] = ()
+    blocks: Mapping[str, keras.layers.Layer],
+    tapped: Callable[[str], bool] = lambda name: False,
 ) -> Iterator[dict[str, tf.Tensor]]:
     """Within it, equal blocks share one traced function that takes their weights.
 
@@ -21,25 +22,24 @@ def shared_blocks(
     them, so speed is the same.
 
     Args:
-        blocks: Built layers that compute the same function of input and weights,
-            without anything random.
-        taps: Names of layers inside a block whose outputs are wanted as well, e.g.
-            "attn.attn_drop".
+        blocks: Name in the model -> built layer. They compute the same function of
+            input and weights, without anything random.
+        tapped: Whether the output of a layer inside a block is wanted as well, by its
+            name in the block, e.g. "attn.attn_drop".
 
     Yields:
         name in the model -> output of the tapped layers, once the blocks have run.
     """
-    blocks, taps = list(blocks), list(taps)
-    template = blocks[0]
+    template = next(iter(blocks.values()))
     template_call = template.call
-    tapped: dict[str, tf.Tensor] = {}
+    outputs: dict[str, tf.Tensor] = {}
 
     @tf.function(autograph=False)
     def block(x, weights, training):
         inner: dict[str, tf.Tensor] = {}
 
         def observe(name: str, output: tf.Tensor) -> None:
-            if name in taps:
+            if tapped(name):
                 inner[name] = output
 
         pairs = zip(template.weights, weights, strict=True)
@@ -47,14 +47,14 @@ def shared_blocks(
         with own_weights, watch(template, observe):
             return template_call(x, training=training), inner
 
-    def call(layer: keras.layers.Layer):
+    def call(block_name: str, layer: keras.layers.Layer):
         def shared(x, training=False):
             weights = [tf.convert_to_tensor(v.value) for v in layer.weights]
             output, inner = block(x, weights, bool(training))
-            tapped.update({join(layer.name, k): v for k, v in inner.items()})
+            outputs.update({join(block_name, k): v for k, v in inner.items()})
             return output
 
         return shared
 
-    with replaced_calls({layer: call(layer) for layer in blocks}):
-        yield tapped
+    with replaced_calls({layer: call(name, layer) for name, layer in blocks.items()}):
+        yield outputs

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vit_tf.activations import watch
-from vit_tf.export.saved_model import ATTENTION
+from vit_tf.export.saved_model import is_attention
 from vit_tf.parity import Report, compare_layers
 
 Outputs = Mapping[str, Mapping[str, np.ndarray]]  # signature -> output name -> array
@@ -23,7 +23,7 @@ def expected_outputs(model: keras.Model, images: np.ndarray) -> Outputs:
     attention: dict[str, np.ndarray] = {}
 
     def observe(name: str, output: tf.Tensor) -> None:
-        if name.endswith(ATTENTION):
+        if is_attention(name):
             attention[name] = output.numpy()
 
     with watch(model, observe):
@@ -33,6 +33,14 @@ def expected_outputs(model: keras.Model, images: np.ndarray) -> Outputs:
         "serving_default": {"logits": model.forward_head(tokens).numpy()},
         "features": {"features": features.numpy(), "tokens": tokens.numpy()},
         "attention": attention,
+    }
+
+
+def shapes(outputs: Outputs) -> dict[str, dict[str, tuple[int, ...]]]:
+    """signature -> output name -> shape."""
+    return {
+        signature: {name: value.shape for name, value in values.items()}
+        for signature, values in outputs.items()
     }
 
 

@@ -1,0 +1,302 @@
+"""One row for each architecture: how far it is from timm's."""
+
+import dataclasses
+import gc
+import json
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from vit_tf import models, proof, source
+from vit_tf.activations import outputs
+from vit_tf.checkpoints.random import RandomTensors
+from vit_tf.parity import LayerDiff, Report, layer_diff
+
+HEADER = (
+    "architecture", "tensors", "parameters", "float32", "layer", "ours", "timm's",
+    "float64", "layer", "gradient", "parameter",
+)  # fmt: skip
+WIDTHS = (-44, 6, 14, 9, -30, 9, 9, 9, -30, 9, -38)  # negative: to the left
+
+PAGE = """# Parity
+
+Made by `{command}`.
+
+Both sides are filled with the same random tensors. Errors are relative to the largest
+value of the layer, or of the gradient (in float64); each column names the one that
+differs most. Beside the worst layer in float32: how far our float32 and timm's own are
+there from timm's float64.
+
+{table}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the comparison of one architecture with timm's came to.
+
+    Attributes:
+        architecture: timm's name.
+        tensors: Number of tensors in its checkpoint.
+        parameters: Number of values in them.
+        worst: "float32", "float64" and "gradient" -> the layer or the parameter that
+            differs most. "ours" and "timm's" -> how far that layer in float32 is from
+            timm's float64. What was not compared is not there.
+        problems: What is beyond its tolerance.
+        left_out: What was not compared, and why.
+        configuration: What was compared: family, class and constructor arguments.
+    """
+
+    architecture: str
+    tensors: int
+    parameters: int
+    worst: Mapping[str, LayerDiff]
+    problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    configuration: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        def cell(kind: str) -> str:
+            return f"{self.worst[kind].relative:.1e}" if kind in self.worst else ""
+
+        def name(kind: str) -> str:
+            return self.worst[kind].name if kind in self.worst else ""
+
+        return (
+            self.architecture, f"{self.tensors:,}", f"{self.parameters:,}",
+            cell("float32"), name("float32"), cell("ours"), cell("timm's"),
+            cell("float64"), name("float64"), cell("gradient"), name("gradient"),
+        )  # fmt: skip
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was compared, and within its tolerance."""
+        return bool(self.worst) and not self.problems and not self.left_out
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> "Row":
+        worst = {kind: LayerDiff(**diff) for kind, diff in row["worst"].items()}
+        lists = {name: tuple(row[name]) for name in ("problems", "left_out")}
+        return Row(**{**row, "worst": worst, **lists})
+
+
+def compare(config: ConfigDict, *, memory: float = float("inf")) -> Row:
+    """Compares an architecture with timm's, filled with the same random tensors.
+
+    In float32 and in float64 every layer, in float64 every gradient.
+
+    Args:
+        config: From `vit_tf.get_config` or `vit_tf.models.small_config`.
+        memory: Bytes that may be used. What would need more is not compared, and the
+            row says so.
+    """
+    shapes = source.parameter_shapes(config)
+    tensors = dict(RandomTensors(shapes, config.parity.seed))
+    parameters = sum(tensor.size for tensor in tensors.values())
+    images = proof.random_images(config)
+    outputs = _output_values(config) * config.parity.images
+    needed = {
+        kind: of_parameter * parameters + of_output * outputs
+        for kind, (of_parameter, of_output) in _BYTES.items()
+    }
+    fitting = {kind for kind in needed if needed[kind] <= memory}
+    reports, doubtful = {}, {}
+    if "float32" in fitting:
+        reports["float32"], doubtful = _in_float32(config, tensors, images)
+    gc.collect()
+    worst: dict[str, LayerDiff] = {}
+    if "float64" in fitting:
+        reports["float64"], gradients, worst = _in_float64(
+            config, tensors, images, doubtful, "gradient" in fitting
+        )
+        reports |= {"gradient": gradients} if gradients else {}
+    worst |= {kind: report.worst for kind, report in reports.items()}
+    problems = [
+        f"{kind}: {len(report.failures)} of {len(report.layers)} beyond "
+        f"{report.tolerance:.0e}"
+        for kind, report in reports.items()
+        if not report.passed
+    ]
+    left_out = [
+        f"{kind} (would need {needed[kind] / 1e9:.0f} GB)"
+        for kind in needed
+        if kind not in fitting
+    ]
+    return Row(
+        config.architecture,
+        len(tensors),
+        parameters,
+        worst,
+        tuple(problems),
+        tuple(left_out),
+        _key(config),
+    )
+
+
+def compare_apart(config: ConfigDict, *, memory: float = float("inf")) -> Row:
+    """As `compare`, in a process of its own: all of its memory comes back."""
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(compare, config, memory=memory).result()
+    except BrokenProcessPool:  # the system ended it, as it does where memory runs out
+        shapes = source.parameter_shapes(config).values()
+        problems = ("its process was ended from outside",)
+        sizes = len(shapes), sum(map(math.prod, shapes))
+        return Row(config.architecture, *sizes, {}, problems, (), _key(config))
+
+
+def full_config(name: str) -> ConfigDict:
+    """An architecture in its real size, to be compared on one image."""
+    config = models.get_config(name)
+    config.parity.images = 1
+    return config
+
+
+def run(
+    names: Iterable[str],
+    configure: Callable[[str], ConfigDict],
+    compare: Callable[[ConfigDict], Row],
+    *,
+    rows: Path | None = None,
+) -> Iterable[Row]:
+    """Compares architecture after architecture.
+
+    Those that differ in their names only, once shrunken, are compared once.
+
+    Args:
+        names: timm's names.
+        configure: Name -> configuration.
+        compare: Configuration -> row.
+        rows: A file of rows, one JSON object a line. What is compared is added to it,
+            and what is in it, of the same configuration and whole, not compared again.
+    """
+    compared = {row.configuration: row for row in _read(rows) if row.whole}
+    kept = {(row.architecture, row.configuration) for row in compared.values()}
+    for name in names:
+        config = configure(name)
+        key = _key(config)
+        if key not in compared:
+            compared[key] = compare(config)
+        row = dataclasses.replace(compared[key], architecture=name)
+        if rows and (name, key) not in kept:
+            with rows.open("a") as file:
+                file.write(json.dumps(row.to_json()) + "\n")
+        yield row
+
+
+def document(rows: Iterable[Row], command: str) -> str:
+    """The rows as a page in Markdown, with the command that made it."""
+    rows = list(rows)
+    lines = [HEADER, ["---"] * len(HEADER), *(row.cells for row in rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    notes = [
+        f"* {row.architecture}: {note}"
+        for row in rows
+        for note in (*row.problems, *(f"not compared: {x}" for x in row.left_out))
+    ]
+    return "\n".join([PAGE.format(command=command, table=table), *notes]).strip() + "\n"
+
+
+def text(row: Row) -> str:
+    """A row as a line of a table of fixed width, its problems behind it."""
+    return " ".join([_line(row.cells), *row.problems, *row.left_out]).rstrip()
+
+
+def header() -> str:
+    """The line above the lines of `text`."""
+    return _line(HEADER)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " ".join(
+        f"{cell[:-width]:<{-width}}" if width < 0 else f"{cell:>{width}}"
+        for cell, width in zip(cells, WIDTHS, strict=True)
+    )
+
+
+def _key(config: ConfigDict) -> str:
+    arguments = sorted(config.model.items())
+    return repr((config.family, config.model_class, arguments, config.parity.images))
+
+
+def _output_values(config: ConfigDict) -> int:
+    """About how many values the layers of a model give for one image."""
+    model = config.model
+    if "depth" not in model:  # windows: little beside the parameters
+        return 0
+    height, width, _ = models.input_shape(config)
+    patch = model.patch_size
+    if config.family == "vision_transformer_hybrid":
+        patch *= 16
+    tokens = (height // patch) * (width // patch)
+    of_block = tokens**2 * model.num_heads + 20 * tokens * model.embed_dim
+    return model.depth * of_block
+
+
+def _read(rows: Path | None) -> list[Row]:
+    if rows is None or not rows.exists():
+        return []
+    return [Row.from_json(json.loads(line)) for line in rows.read_text().splitlines()]
+
+
+Outputs = Mapping[str, tuple[str, np.ndarray]]  # whose -> a layer's name and output
+
+
+def _in_float32(
+    config: ConfigDict, tensors: Mapping[str, np.ndarray], images: np.ndarray
+) -> tuple[Report, Outputs]:
+    """The comparison, and on both sides the output of the layer that differs most."""
+    reference = proof.timm_outputs(config, tensors, images, "float32")
+    model = proof.filled(config, tensors, "float32")
+    report = proof.layer_report(reference, model, images, "float32")
+    name = report.worst.name
+    ours = outputs(model, [name])(tf.constant(images))[name].numpy()
+    return report, {"ours": (name, ours), "timm's": (name, reference[name])}
+
+
+def _in_float64(
+    config: ConfigDict,
+    tensors: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    doubtful: Outputs,
+    with_gradients: bool,
+) -> tuple[Report, Report | None, dict[str, LayerDiff]]:
+    """Layers and gradients; and how far outputs in float32 are from timm's."""
+    images = images.astype("float64")
+    original = proof.original(config, tensors, "float64")
+    reference = original.record(images)
+    if with_gradients:
+        gradients = proof.timm_gradients(config, original, images)
+    del original  # before more memory is needed
+    rounding = {
+        whose: layer_diff(name, reference, output)
+        for whose, (name, output) in doubtful.items()
+    }
+    model = proof.filled(config, tensors, "float64")
+    layers = proof.layer_report(reference, model, images, "float64")
+    if not with_gradients:
+        return layers, None, rounding
+    found = proof.gradient_report(config, gradients, model, images)
+    return layers, found, rounding
+
+
+# Bytes for each parameter (the tensor itself, and what holds it while they are
+# compared), and for each value that a layer gives.
+_BYTES = {
+    "float32": (4 + 4, 4),
+    "float64": (4 + 8, 8),
+    "gradient": (4 + 3 * 8, 3 * 8),
+}
