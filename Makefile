@@ -15,7 +15,7 @@ convert: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/conversion.py

@@ -1,11 +1,13 @@
 """Micro models: the widths do not matter where the options are the same."""
 
+import keras
 import numpy as np
 import pytest
 
 import vit_tf
 from vit_tf import proof, source
 from vit_tf.checkpoints.random import RandomTensors
+from vit_tf.reference import torch
 
 MICRO = dict(img_size=32, embed_dim=24, depth=2, num_heads=3, num_classes=7)
 
@@ -18,6 +20,12 @@ def micro_config(name: str = "deit_tiny_patch16_224", **arguments):
 def random_tensors(config, seed: int = 0) -> dict[str, np.ndarray]:
     """Every parameter of the configured model, randomised."""
     return dict(RandomTensors(source.parameter_shapes(config), seed))
+
+
+@pytest.fixture(autouse=True)
+def the_same_draws_each_time():
+    keras.utils.set_random_seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ LEVELS = {
     "vit_tf.export": 3,
     "vit_tf.proof": 3,
     "vit_tf.source": 4,
+    "vit_tf.parity.table": 5,
     "vit_tf.pipeline": 5,
+    "vit_tf.parity.__main__": 6,
     "vit_tf": 6,
     "convert": 6,
 }
@@ -42,7 +44,9 @@ THIRD_PARTY = {
     "vit_tf.export": {"tensorflow", "keras", "numpy", "ml_collections"},
     "vit_tf.proof": {"keras", "numpy", "ml_collections"},
     "vit_tf.source": {"numpy", "ml_collections"},
+    "vit_tf.parity.table": {"tensorflow", "numpy", "ml_collections"},
     "vit_tf.pipeline": {"numpy", "ml_collections"},
+    "vit_tf.parity.__main__": {"absl"},
     "vit_tf": set(),
     "convert": {"absl", "ml_collections", "tqdm"},
 }

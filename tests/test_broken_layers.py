@@ -82,9 +82,9 @@ def test_a_mistake_in_the_backward_pass_alone_is_caught():
 
 
 def test_no_bundle_is_written_of_a_model_that_differs(tmp_path, monkeypatch):
-    from vit_tf.layers import mlp
+    from vit_tf.layers import activations
 
-    monkeypatch.setattr(mlp, "gelu", keras.activations.relu)
+    monkeypatch.setitem(activations.ACTIVATIONS, "gelu", keras.activations.relu)
     with pytest.raises(ParityError, match=r"blocks\.0\.mlp\.act"):
         pipeline.convert(micro_config(), tmp_path / "out", checkpoint="random:0")
     assert list(tmp_path.iterdir()) == []

@@ -99,8 +99,8 @@ def test_a_config_that_is_not_timms(text, expected, digits, tmp_path):
             ["input_size = [8, 8] found, 3 whole numbers expected"],
         ),
         (
-            {"model_args": {"act_layer": "relu", "qk_norm": True}},
-            ["no argument ['act_layer', 'qk_norm']; it has img_size"],
+            {"model_args": {"fix_init": True, "rope": True}},
+            ["no argument ['fix_init', 'rope']; it has img_size"],
         ),
         (
             {"model_args": {"depth": "four", "num_heads": True, "qkv_bias": 1}},

@@ -5,7 +5,7 @@ from conftest import micro_config, random_tensors
 
 from vit_tf import mapping, models, proof
 from vit_tf.mapping import MappingError, assign, entries, extract
-from vit_tf.reference import Reference, timm, torch
+from vit_tf.reference import Reference, timm, timm_arguments, torch
 
 NAMES = [
     "deit_tiny_patch16_224",
@@ -31,7 +31,7 @@ def test_timm_loads_what_is_extracted(name):
     config = micro_config(name)
     model = proof.filled(config, random_tensors(config), "float32")
     state = {k: torch.from_numpy(v.copy()) for k, v in extract(model).items()}
-    original = timm.create_model(name, **config.model.to_dict())
+    original = timm.create_model(name, **timm_arguments(config.model))
     original.load_state_dict(state, strict=True)
     reference = Reference(name, extract(model), config.model.to_dict())
     images = proof.random_images(config)

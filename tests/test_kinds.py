@@ -1,0 +1,144 @@
+"""One architecture of each kind, in what its users do with it."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import random_tensors
+
+from vit_tf import mapping, models, pipeline, proof
+from vit_tf.reference import torch
+
+KINDS = {  # of each, what changes in another image: height and width in pixels
+    "vit_tiny_patch16_224": (48, 80),
+    "deit_tiny_distilled_patch16_224": (48, 80),
+    "vit_base_patch16_siglip_224": (48, 80),
+    "vit_dlittle_patch16_reg1_gap_256": (48, 80),
+    "cait_xxs24_224": (48, 80),
+    "swin_tiny_patch4_window7_224": (44, 68),
+    "swinv2_tiny_window8_256": (44, 68),
+    "vit_small_r26_s32_224": (96, 64),
+    "vit_small_resnet26d_224": (96, 64),
+}
+# How far from float32, in units of what torch's autocast on a CPU is. In float16
+# TensorFlow rounds a product before it adds the bias, where torch rounds once.
+LEVELS = {"bfloat16": 1.1, "float16": 1.25}
+
+
+def images_of(batch: int, height: int, width: int) -> np.ndarray:
+    rng = np.random.default_rng(batch)
+    return rng.standard_normal((batch, height, width, 3), np.float32)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_keras_format_keeps_model_and_weights(tmp_path, name):
+    model = models.build(models.small_config(name))
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    assert loaded.get_config() == model.get_config()
+    for tensor_name, tensor in mapping.extract(model).items():
+        np.testing.assert_array_equal(mapping.extract(loaded)[tensor_name], tensor)
+    images = images_of(2, *model.img_size)
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_bundle_serves_any_batch_and_size_from_tensorflow_alone(tmp_path, name):
+    """Converted with `dynamic_img_size`, loaded in a process without this package."""
+    config = models.small_config(name, dynamic_img_size=True)
+    pipeline.convert(config, tmp_path / "bundle", checkpoint="random:0")
+    tensors = random_tensors(config)
+    model = proof.filled(config, tensors, "float32")
+    images, expected = {}, {}
+    for batch in (1, 3, 8):
+        for kind, size in (("own", model.img_size), ("other", KINDS[name])):
+            images[f"{kind}{batch}"] = images_of(batch, *size)
+            expected[f"{kind}{batch}"] = model(images[f"{kind}{batch}"]).numpy()
+    np.savez(tmp_path / "images.npz", **images)
+    code = """
+import sys
+import numpy as np
+import tensorflow as tf
+serve = tf.saved_model.load(sys.argv[1] + "/bundle").signatures["serving_default"]
+images = np.load(sys.argv[1] + "/images.npz")
+logits = {name: serve(tf.constant(images[name]))["logits"] for name in images}
+np.savez(sys.argv[1] + "/logits.npz", **logits)
+assert not {"vit_tf", "torch", "timm"} & set(sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    found = np.load(tmp_path / "logits.npz")
+    for key, logits in expected.items():
+        atol = 1e-5 * np.abs(logits).max()
+        np.testing.assert_allclose(found[key], logits, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("name", [n for n in KINDS if not n.startswith("cait")])
+def test_other_sizes_are_timms(name):
+    """CaiT, whose timm has one size, is tested in its own file."""
+    config = models.small_config(name, dynamic_img_size=True)
+    tensors = random_tensors(config)
+    reference = proof.original(config, tensors, "float64")
+    model = proof.filled(config, tensors, "float64")
+    served = tf.function(
+        model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float64)]
+    )
+    for size in (KINDS[name], config.model.img_size, KINDS[name][::-1]):
+        images = images_of(2, *size).astype("float64")
+        expected = reference.logits(images)
+        scale = np.abs(expected).max()
+        for found in (model(images), served(images)):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_model_is_a_layer_that_fit_trains(name):
+    config = models.small_config(name, num_classes=0)
+    backbone = proof.filled(config, random_tensors(config), "float32")
+    inputs = keras.Input((*backbone.img_size, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3)(backbone(inputs)))
+    optimizer = keras.optimizers.Adam(1e-2)  # whose steps do not shrink with gradients
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    before = {v.path: v.numpy() for v in model.trainable_weights}
+    model.fit(images_of(4, *backbone.img_size), np.arange(4) % 3, verbose=0)
+    still = [v.path for v in model.trainable_weights if not np.any(v != before[v.path])]
+    assert not still
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_xla_compiles_a_fixed_size(name):
+    model = models.build(models.small_config(name))
+    images = images_of(2, *model.img_size)
+    compiled = tf.function(model, jit_compile=True)(images)
+    expected = model(images)
+    atol = 1e-4 * np.abs(expected).max()
+    np.testing.assert_allclose(compiled, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", KINDS)
+def test_mixed_precision_is_as_near_to_float32_as_timms_autocast(name, dtype):
+    config = models.small_config(name)
+    tensors = random_tensors(config)
+    images = images_of(64, *config.model.img_size)
+    reference = proof.original(config, tensors, "float32")
+    full = reference.logits(images)
+    with torch.autocast("cpu", dtype=getattr(torch, dtype)):
+        autocast = reference.logits(images)
+    model = proof.filled(config, tensors, f"mixed_{dtype}")
+    mixed = tf.cast(tf.function(model)(images), "float32").numpy()
+    if np.isfinite(autocast).all():
+        assert _distance(mixed, full) <= LEVELS[dtype] * _distance(autocast, full)
+    else:  # timm's F.normalize gives NaN for keys that are zero: those of the padding
+        assert (name, dtype) == ("swinv2_tiny_window8_256", "float16")
+        assert _distance(mixed, full) < 2e-3 * np.abs(full).max()
+
+
+def _distance(logits: np.ndarray, full: np.ndarray) -> float:
+    """The root mean square difference."""
+    return float(np.sqrt(np.mean((logits - full) ** 2)))

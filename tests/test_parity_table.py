@@ -1,0 +1,135 @@
+"""`python -m vit_tf.parity`: one row for each architecture."""
+
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+
+import pytest
+
+from vit_tf import models
+from vit_tf.parity import LayerDiff, table
+from vit_tf.parity.table import Row
+
+ROW = Row(
+    "vit_tiny_patch16_224",
+    152,
+    5_717_416,
+    {
+        "float32": LayerDiff("blocks.8.attn", 3e-6, 1.0),
+        "float64": LayerDiff("head", 1e-14, 2.0),
+        "gradient": LayerDiff("norm.weight", 3e-15, 1.0),
+    },
+)
+
+
+def run_module(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "vit_tf.parity", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_small_models_are_compared_and_the_page_names_the_command(tmp_path):
+    page, rows = tmp_path / "parity.md", tmp_path / "rows.jsonl"
+    arguments = ["--models=deit_tiny_*", "--small", f"--out={page}", f"--rows={rows}"]
+    done = run_module(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2 architectures: 2 compared and the same" in done.stdout
+    kept = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [row["architecture"] for row in kept] == [
+        "deit_tiny_distilled_patch16_224",
+        "deit_tiny_patch16_224",
+    ]
+    text = page.read_text()
+    assert "python -m vit_tf.parity '--models=deit_tiny_*' --small" in text
+    assert "| deit_tiny_patch16_224 | 32 | " in text
+    for row in kept:
+        worst = Row.from_json(row).worst
+        assert worst["float32"].relative < 1e-5
+        assert worst["float64"].relative < 1e-10
+        assert worst["gradient"].relative < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--all or --models, and --small or --full"),
+        (["--all", "--small", "--full"], "--small or --full"),
+        (["--all", "--models=deit*", "--small"], "--all or --models"),
+        (["--models=resnet50", "--small"], "no architecture fits 'resnet50'"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_an_error(arguments, message):
+    done = run_module(*arguments)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+def test_a_row_in_the_file_is_not_compared_again(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    compared = []
+
+    def compare(config):
+        compared.append(config.architecture)
+        return dataclasses.replace(ROW, configuration=table._key(config))
+
+    def run(configure):
+        return list(table.run([ROW.architecture], configure, compare, rows=rows))
+
+    assert run(models.small_config) == run(models.small_config)
+    assert len(compared) == 1
+    run(table.full_config)  # of the same name, and another model
+    assert len(compared) == 2
+    assert len(rows.read_text().splitlines()) == 2
+
+
+def test_a_row_that_is_not_whole_is_compared_again(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    config = models.small_config(ROW.architecture)
+    part = dataclasses.replace(
+        ROW, left_out=("gradient",), configuration=table._key(config)
+    )
+    rows.write_text(json.dumps(part.to_json()) + "\n")
+    compare = functools.partial(dataclasses.replace, ROW)
+    [found] = table.run(
+        [ROW.architecture], models.small_config, lambda config: compare(), rows=rows
+    )
+    assert found.whole
+    assert not part.whole
+
+
+def test_what_is_the_same_once_shrunken_is_compared_once():
+    names = ["deit_tiny_patch16_224", "deit_small_patch16_224"]
+    compared = []
+
+    def compare(config):
+        compared.append(config.architecture)
+        return dataclasses.replace(
+            ROW, architecture=config.architecture, configuration=table._key(config)
+        )
+
+    found = list(table.run(names, models.small_config, compare))
+    assert [row.architecture for row in found] == names
+    assert compared == names[:1]
+
+
+def test_what_does_not_fit_in_memory_is_left_out_and_said():
+    config = models.small_config("deit_tiny_patch16_224")
+    parameters = table.compare(config, memory=0).parameters
+    outputs = config.parity.images * table._output_values(config)
+    row = table.compare(config, memory=8 * parameters + 4 * outputs)
+    assert set(row.worst) == {"float32"}
+    assert len(row.left_out) == 2
+    page = table.document([row], "the command")
+    assert "deit_tiny_patch16_224: not compared: float64 (would need" in page
+    assert not row.problems
+
+
+def test_what_is_beyond_its_tolerance_is_a_problem(monkeypatch):
+    monkeypatch.setitem(table.proof.TOLERANCES, "float32", 1e-9)
+    row = table.compare(models.small_config("deit_tiny_patch16_224"))
+    [problem] = row.problems
+    assert problem.startswith("float32: ")
+    assert problem.endswith("beyond 1e-09")
+    assert problem in table.text(row)
+    assert problem in table.document([row], "the command")
