@@ -14,6 +14,11 @@ A conversion runs in a fresh process. The steps are those that `convert` names t
 memory is the process's resident memory, and so includes the pages of the mapped
 checkpoint; the mark is reset at every step.
 
+Beside it stands what TensorFlow alone takes for the same tensors, without a model, a
+graph or a comparison: to hold them in its memory, to save and to restore them with its
+own operations (SaveV2, RestoreV2). A conversion that reads back what it wrote cannot
+take less.
+
 The floor is a plain copy of the checkpoint in chunks, and the fsync of the copy. What
 a conversion writes is left to the system to bring to the disk, as `cp` leaves it.
 Before each measurement all earlier writes are brought there (`os.sync`), so that none
@@ -40,6 +45,11 @@ GB = 1e9
 CHUNK = 16 << 20  # bytes
 CONVERT = "all but imports"
 TOTAL = "total"
+FILL, WRITE, READ_BACK = (  # steps of a conversion that TensorFlow alone has, too
+    "build and fill the model",
+    "write the SavedModel",
+    "read back what was written",
+)
 FLOOR_RATIO = 3  # what a conversion may take, in floors
 EXTRA_GB = 1.0  # what it may hold beside twice the weights
 _MODEL = flags.DEFINE_string("model", "vit_large_patch16_224", "timm's name")
@@ -101,6 +111,37 @@ def convert(
     return run, memory.method
 
 
+def tensorflow_alone(checkpoint: Path) -> Run:
+    """Holds, saves and restores a checkpoint's tensors, in this process."""
+    quiet.import_tensorflow()
+    import numpy as np
+    import tensorflow as tf
+
+    from vit_tf import checkpoints
+
+    tensors = checkpoints.read(checkpoint)
+    names, prefix = list(tensors), str(checkpoint.with_name("saved"))
+    slices = [""] * len(names)
+    times = [time.monotonic()]
+    held = [tf.convert_to_tensor(np.array(tensors[name])) for name in names]
+    times.append(time.monotonic())
+    tf.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=names, shape_and_slices=slices, tensors=held
+    )
+    times.append(time.monotonic())
+    dtypes = [tensor.dtype for tensor in held]
+    del held  # what is restored takes its memory, as in a conversion
+    tf.raw_ops.RestoreV2(
+        prefix=prefix, tensor_names=names, shape_and_slices=slices, dtypes=dtypes
+    )
+    times.append(time.monotonic())
+    for written in checkpoint.parent.glob("saved.*"):
+        written.unlink()
+    steps = [end - begin for begin, end in itertools.pairwise(times)]
+    run = dict(zip((FILL, WRITE, READ_BACK), zip(steps, strict=True), strict=True))
+    return run | {CONVERT: (sum(steps),)}
+
+
 def copy(source: Path) -> Run:
     """Copies a file to one beside it, brought to the disk."""
     target = source.with_name("copy")
@@ -130,36 +171,44 @@ def medians(runs: Sequence[Run]) -> Run:
 
 def measure_all(
     model: str, checkpoint: Path, repeats: int
-) -> tuple[Run, Run, Run, str]:
+) -> tuple[Run, Run, Run, Run, str]:
     """Measures in turn, `repeats` times each, and takes medians.
 
     Returns:
-        A conversion with parity, one without, a copy, how memory was measured.
+        A conversion with parity, one without, TensorFlow alone, a copy, and how memory
+        was measured.
     """
     floor: list[Run] = []
+    alone: list[Run] = []
     conversions: dict[bool, list[Run]] = {True: [], False: []}
     for _ in tqdm(range(repeats), desc="rounds", leave=False):
         os.sync()
         floor.append(copy(checkpoint))
+        os.sync()
+        alone.append(measure.in_fresh_process(tensorflow_alone, checkpoint))
         for parity, runs in conversions.items():
             os.sync()
             run, method = measure.in_fresh_process(
                 convert, model, checkpoint, parity, time.monotonic()
             )
             runs.append(run)
-    return *map(medians, (*conversions.values(), floor)), method
+    return *map(medians, (*conversions.values(), alone, floor)), method
 
 
-def report(proven: Run, plain: Run, floor: Run, weights: int) -> str:
+def report(proven: Run, plain: Run, alone: Run, floor: Run, weights: int) -> str:
     """The table, and what was reached.
 
     Args:
         proven: A conversion with parity.
         plain: One without.
+        alone: TensorFlow's part of it.
         floor: A copy of the checkpoint.
         weights: The checkpoint's size in bytes.
     """
-    header = ("step", "with parity, s", "GB", "without, s", "GB", "floor, s")
+    header = (
+        "step", "with parity, s", "GB", "without, s", "GB", "TensorFlow alone, s",
+        "floor, s",
+    )  # fmt: skip
     none = (None, None)
     names = [name for name in floor if name not in proven] + list(proven)
     rows = [
@@ -167,16 +216,19 @@ def report(proven: Run, plain: Run, floor: Run, weights: int) -> str:
             name,
             *proven.get(name, none),
             *plain.get(name, none),
+            alone.get(name, none)[0],
             floor.get(name, none)[0],
         )
         for name in names
     ]
     ratio = plain[CONVERT][0] / floor[TOTAL][0]
+    least = alone[CONVERT][0] / floor[TOTAL][0]
     extra = proven[TOTAL][1] - 2 * weights / GB
     return f"""{measure.table(header, rows)}
 
 without parity, all but imports / floor: \
 expected at most {FLOOR_RATIO:.2f}, reached {ratio:.2f}
+TensorFlow alone / floor: {least:.2f}
 peak with parity - 2 x weights: \
 expected at most {EXTRA_GB:.2f} GB, reached {extra:.2f} GB"""
 

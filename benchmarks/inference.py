@@ -31,11 +31,13 @@ import copy
 import dataclasses
 import functools
 import itertools
+import json
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import measure
 import numpy as np
@@ -54,7 +56,17 @@ HEADER = (
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras's names
 TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05}  # relative to the largest logit
 _MODELS = flags.DEFINE_list(
-    "models", ["deit_tiny_patch16_224", "vit_base_patch16_224"], "timm's names"
+    "models",
+    [
+        "deit_tiny_patch16_224",
+        "deit_tiny_distilled_patch16_224",
+        "vit_base_patch16_224",
+        "cait_xxs24_224",
+        "swin_tiny_patch4_window7_224",
+        "swinv2_tiny_window8_256",
+        "vit_small_r26_s32_224",
+    ],
+    "timm's names",
 )
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "numbers of images")
 _THREADS = flags.DEFINE_list("threads", ["1", "2"], "numbers of threads, on a CPU")
@@ -62,6 +74,7 @@ _ROUNDS = flags.DEFINE_integer(
     "rounds", None, "timed calls of each; by default 30 for one image, 10 for more"
 )
 _DEVICE = flags.DEFINE_enum("device", "cpu", list(DTYPES), "where the models run")
+_ROWS = flags.DEFINE_string("rows", None, "a file to keep the rows in, as they come")
 
 Call = Callable[[], np.ndarray]  # one forward pass: the logits
 
@@ -255,6 +268,8 @@ def main(argv: list[str]) -> None:
         for setting in tqdm(list(combinations), leave=False):
             times = measure.in_fresh_process(compare, setting)
             rows += rows_of(setting, times)
+            if _ROWS.value:  # what is measured is kept, whatever happens to the rest
+                Path(_ROWS.value).write_text(json.dumps(rows, indent=1))
     print("\n" + measure.table(HEADER, rows))
 
 
