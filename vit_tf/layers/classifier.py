@@ -1,7 +1,8 @@
-"""ClassifierHead: a feature map pooled and classified."""
+"""The projection to logits, alone and behind the pooling of a feature map."""
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from vit_tf.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from vit_tf.layers.initializers import Normal
@@ -56,14 +57,27 @@ class ClassifierHead(Module):
         return (*pooled[:-1], self.num_classes) if self.num_classes else pooled
 
 
+class Classifier(keras.layers.Dense):
+    """The projection to logits, which in mixed precision are not rounded.
+
+    torch rounds the sum of product and bias. TensorFlow rounds the product; rounding
+    the sum again would take logits farther from float32 than torch's are.
+    """
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        x = ops.matmul(x, self.kernel)
+        dtype = self.variable_dtype
+        return ops.cast(x, dtype) + ops.cast(self.bias, dtype)
+
+
 def create_classifier(owner: keras.layers.Layer, name: str) -> keras.layers.Layer:
     """The last projection of `owner`, which has `num_classes`; none gives features.
 
-    In mixed precision features keep the precision of the weights.
+    In mixed precision features have the precision of the weights, as logits do.
     """
     if not owner.num_classes:
         return keras.layers.Identity(dtype=owner.variable_dtype, name=name)
-    return keras.layers.Dense(
+    return Classifier(
         owner.num_classes,
         kernel_initializer=Normal(),
         dtype=owner.dtype_policy,
