@@ -126,10 +126,27 @@ def test_what_does_not_fit_in_memory_is_left_out_and_said():
 
 
 def test_what_is_beyond_its_tolerance_is_a_problem(monkeypatch):
-    monkeypatch.setitem(table.proof.TOLERANCES, "float32", 1e-9)
+    monkeypatch.setitem(table.proof.TOLERANCES, "float64", 1e-20)
     row = table.compare(models.small_config("deit_tiny_patch16_224"))
     [problem] = row.problems
-    assert problem.startswith("float32: ")
-    assert problem.endswith("beyond 1e-09")
+    assert problem.startswith("float64: ")
+    assert problem.endswith("beyond 1e-20")
     assert problem in table.text(row)
     assert problem in table.document([row], "the command")
+
+
+@pytest.mark.parametrize(
+    ("timms", "float64", "expected"),
+    [(4e-5, 1e-13, True), (2e-5, 1e-13, False), (4e-5, 1e-9, False)],
+)
+def test_float32_is_too_narrow_where_timms_own_is_as_far(timms, float64, expected):
+    relative = {"float32": 7e-5, "ours": 6e-5, "timm's": timms, "float64": float64}
+    worst = {kind: LayerDiff("attn_drop", r, 1.0) for kind, r in relative.items()}
+    assert table.cannot_hold(worst) == expected
+    assert not table.cannot_hold({})
+    note = "float32: 8 of 175 beyond 1e-05: attn_drop"
+    row = dataclasses.replace(ROW, notes=(note,))
+    assert row.whole
+    assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+    assert table.text(row).endswith(note)
+    assert f"* vit_tiny_patch16_224: {note}" in table.document([row], "a command")

@@ -5,6 +5,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from vit_tf.checkpoints.errors import CheckpointError
+
+RANDOM = "random:"
+
 
 class RandomTensors(Mapping[str, np.ndarray]):
     """A value for every parameter, the same for the same seed; made when asked for.
@@ -31,6 +35,8 @@ class RandomTensors(Mapping[str, np.ndarray]):
         if kind == "running_var":
             return rng.uniform(0.5, 2, shape).astype(np.float32)
         values = rng.standard_normal(shape, np.float32)
+        if kind.startswith("lambda_"):  # of an exponent: a norm hides what is large
+            return values * np.float32(0.1)
         if len(shape) in (2, 4):  # a projection: its output is as large as its input
             values *= np.float32(np.prod(shape[1:]) ** -0.5)
         else:  # a factor, a bias, an embedding
@@ -43,3 +49,18 @@ class RandomTensors(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._shapes)
+
+
+def seed_of(uri: str) -> int:
+    """The seed that "random:SEED" names.
+
+    Raises:
+        CheckpointError: if it is no whole number.
+    """
+    text = uri.removeprefix(RANDOM)
+    if not text.isdecimal():
+        raise CheckpointError(
+            f"checkpoint {uri!r}: {text!r} found, a whole number expected after "
+            f"{RANDOM!r}"
+        )
+    return int(text)
