@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Iterator, Mapping
 
@@ -39,8 +40,10 @@ def serving(files: Mapping[str, bytes], cut: frozenset[str] = frozenset()) -> It
             return "Range" in self.headers
 
         def _answer(self) -> tuple[str, bytes]:
-            name = self.path.lstrip("/").replace("/resolve/main/", "/")
+            name = self.path.lstrip("/").replace(f"/resolve/{COMMIT}/", "/")
+            name = re.sub("/resolve/(.*?)/", r"@\1/", name).replace("@main/", "/")
             requests.append(f"{self.command} {name}")
+            name = re.sub("@.*?/", "/", name)
             content = files.get(name, b"")
             found = 206 if self._resumes() else 200
             self.send_response(found if name in files else 404)

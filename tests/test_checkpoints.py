@@ -86,7 +86,9 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found[name], array)
 
 
-@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a.pt", "a.bin"])
+@pytest.mark.parametrize(
+    "name", ["a.safetensors", "a.pth", "a.pt", "a.bin", "a.ckpt", "model_best.pth.tar"]
+)
 def test_a_file_is_read_by_its_name(name, tmp_path):
     save = save_torch_file if name.endswith(".safetensors") else torch.save
     save(TENSORS, tmp_path / name)
@@ -165,12 +167,14 @@ OTHER_KINDS = [
         *[
             (f"a{ending}", data, errors.CorruptCheckpointError, found)
             for data, found in OTHER_KINDS
-            for ending in (".safetensors", ".pth", ".bin")
+            for ending in (".safetensors", ".pth", ".bin", ".npz")
+            if (ending, found) != (".npz", "NumPy arrays (.npz)")
         ],
         ("a.pth", ST, errors.CorruptCheckpointError, "a safetensors file"),
+        ("a.npz", PTH, errors.CorruptCheckpointError, "a PyTorch file (.pth)"),
         ("a.safetensors", PTH, errors.CorruptCheckpointError, "a PyTorch file (.pth)"),
-        ("a.npz", npz(), errors.UnknownLayoutError, "NumPy arrays (.npz)"),
-        ("a", PTH, errors.UnknownLayoutError, "ends in .safetensors, .pth"),
+        ("a.h5", npz(), errors.UnknownLayoutError, "NumPy arrays (.npz)"),
+        ("a", PTH, errors.UnknownLayoutError, "ends in .safetensors, .npz, .pth"),
         ("a.safetensors", ST[:4], errors.CorruptCheckpointError, "4 bytes that"),
         ("a.safetensors", ST[:40], errors.CorruptCheckpointError, "40 bytes"),
         (
@@ -226,10 +230,10 @@ OTHER_KINDS = [
         ("a.pth", saved({}), errors.UnknownLayoutError, "an empty dict found"),
         (
             "a.pth",
-            saved({"state_dict_ema": TENSORS, "epoch": 3}),
+            saved({"state_dict": {"epoch": 3}, "epoch": 3}),
             errors.UnknownLayoutError,
-            "'state_dict_ema' (dict), 'epoch' (int) found; expected: a state dict, "
-            "tensors by name, or one under 'state_dict' or 'model'",
+            "'state_dict' (dict), 'epoch' (int) found; expected: a state dict, tensors "
+            "by name, or one under 'state_dict_ema', 'model_ema', ",
         ),
         ("a.pth", saved({**TENSORS, "n": 3}), errors.UnknownLayoutError, "'n' (int)"),
         (

@@ -1,56 +1,70 @@
-"""Checkpoints as timm's tensors by name, whatever file they come in."""
+"""Checkpoints as tensors by name, whatever file they come in."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from vit_tf.checkpoints.errors import CheckpointError, UnknownLayoutError, describe
-from vit_tf.checkpoints.local_dir import weights_file
-from vit_tf.checkpoints.safetensors import SafetensorsFile
-from vit_tf.checkpoints.torch_file import read_torch_file
+from vit_tf.checkpoints.contents import Contents
+from vit_tf.checkpoints.errors import CheckpointError
+from vit_tf.checkpoints.fetch import fetch
+from vit_tf.checkpoints.files import read_file
+from vit_tf.checkpoints.local_dir import config_beside, weights_file
+from vit_tf.checkpoints.prefixes import unwrap
+
+__all__ = [
+    "CheckpointError", "Contents", "Tensors", "check_finite", "fetch", "locate",
+    "open_checkpoint", "read",
+]  # fmt: skip
 
 Tensors = Mapping[str, np.ndarray]  # a whole checkpoint: timm name -> array
 
-READERS = {
-    ".safetensors": SafetensorsFile,
-    ".pth": read_torch_file,
-    ".pt": read_torch_file,
-    ".bin": read_torch_file,
-}
 
-
-def read(path: str | Path) -> Tensors:
-    """The tensors of a file, or of a timm local directory.
+def open_checkpoint(uri: str | Path, checkpoint_key: str = "") -> Contents:
+    """What a checkpoint holds; its tensors are read when they are asked for.
 
     Args:
-        path: A .safetensors, .pth, .pt or .bin file, or a folder that holds timm's
-            config.json beside one.
+        uri: A .safetensors, .npz, .pth, .pt, .bin or .ckpt file; the index of a sharded
+            one; a folder of timm or transformers; or what `fetch` gets.
+        checkpoint_key: Which of several models in it is meant: an entry of a training
+            script's file ("model", "teacher"), or what is before the names. "" is for
+            the only one, or the one that timm takes; the others are in the result.
 
     Raises:
-        CheckpointError: if there is nothing there, or it cannot be read safely.
+        CheckpointError: if there is nothing there, it cannot be read safely, or it is
+            not clear which of several models is meant.
     """
-    path = locate(path)
-    if path.suffix not in READERS:
-        raise UnknownLayoutError(
-            f"{path}: {describe(path)} found; expected: a file that ends in "
-            f"{', '.join(READERS)}, or a timm local directory"
-        )
-    tensors = READERS[path.suffix](path)
-    if not tensors:
-        raise UnknownLayoutError(
-            f"{path}: no tensors found; expected: a model's weights"
-        )
-    return tensors
+    path = locate(uri)
+    choice = read_file(path, checkpoint_key)
+    keys = [key for key in (choice.key, *choice.alternatives) if key]
+    unwrapped = unwrap(path, choice.tensors, choice.asked, keys)
+    return Contents(
+        path,
+        unwrapped.tensors,
+        config_beside(path),
+        choice.key,
+        unwrapped.prefix,
+        choice.beside + unwrapped.beside,
+        choice.alternatives,
+    )
 
 
-def locate(path: str | Path) -> Path:
-    """The file that holds the weights: `path` itself, or inside the folder `path`.
+def read(uri: str | Path) -> Tensors:
+    """The tensors of a checkpoint: `open_checkpoint` for what needs no more.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: as `open_checkpoint`.
     """
-    path = Path(path)
+    return open_checkpoint(uri).tensors
+
+
+def locate(uri: str | Path) -> Path:
+    """The file that holds the weights, on this machine; in a folder, the one in it.
+
+    Raises:
+        CheckpointError: if there is none, or it cannot be had.
+    """
+    path = fetch(uri)
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or folder; expected: a checkpoint")
     return weights_file(path) if path.is_dir() else path

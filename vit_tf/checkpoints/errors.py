@@ -25,6 +25,14 @@ class UnsafeCheckpointError(CheckpointError):
     """The file asks to run code. None of it was run."""
 
 
+class TooLargeCheckpointError(CheckpointError):
+    """The file claims more memory than a file of its size is given here."""
+
+
+class DownloadError(CheckpointError):
+    """A remote file cannot be had, or what came is not what was announced."""
+
+
 class UnknownLayoutError(CheckpointError):
     """The file can be read, but does not hold named tensors where they are expected."""
 

@@ -1,12 +1,19 @@
-"""timm's local directories: `config.json` beside the weights."""
+"""Folders of timm and transformers: `config.json` beside the weights."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vit_tf.checkpoints.errors import CheckpointError, listing
+from vit_tf.checkpoints.json_file import parse_json, read_json
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# The first that is there; an index names a sharded model's files.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+CONFIG = "config.json"
 KINDS = {
     "architecture": str,
     "model_args": dict,
@@ -29,15 +36,15 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: if there is no such file, or it is not timm's.
     """
-    path = Path(directory) / "config.json"
+    path = Path(directory) / CONFIG
     if not path.is_file():
         raise CheckpointError(
             f"{directory}: no config.json found; expected: a timm local directory, "
-            f"config.json beside {' or '.join(WEIGHTS)}"
+            f"{CONFIG} beside {' or '.join(WEIGHTS)}"
         )
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
+        config = parse_json(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from error
     _check(path, config)
     pretrained_cfg = config.get("pretrained_cfg") or config
@@ -47,6 +54,19 @@ def read_config(directory: str | Path) -> dict[str, Any]:
         "pretrained_cfg": pretrained_cfg,
         "label_names": config.get("label_names", pretrained_cfg.get("label_names")),
     }
+
+
+def config_beside(weights: Path) -> dict[str, Any]:
+    """What `config.json` says, whosever it is; {} where there is none.
+
+    Only beside a file that is named as timm and transformers name it: beside another,
+    in a folder of downloads, it may be of another model.
+
+    Raises:
+        CheckpointError: if it is not a JSON object.
+    """
+    path = weights.parent / CONFIG
+    return read_json(path) if weights.name in WEIGHTS and path.is_file() else {}
 
 
 def check_architecture(directory: str | Path, stated: str, asked: str) -> None:

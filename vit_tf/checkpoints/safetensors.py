@@ -1,6 +1,5 @@
 """Safetensors files, mapped into memory."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,19 @@ import safetensors
 
 from vit_tf.checkpoints.errors import (
     CorruptCheckpointError,
+    TooLargeCheckpointError,
     UnknownLayoutError,
     describe,
     listing,
 )
+from vit_tf.checkpoints.json_file import parse_json
 
+HEADER_LIMIT = 16 << 20  # bytes: a hundred state a tensor
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16, "I64": np.int64, "I32": np.int32, "U8": np.uint8,
-    "BOOL": np.bool_,
+    "BF16": ml_dtypes.bfloat16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
+    "I8": np.int8, "U64": np.uint64, "U32": np.uint32, "U16": np.uint16,
+    "U8": np.uint8, "BOOL": np.bool_,
 }  # fmt: skip
 
 
@@ -30,12 +33,15 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
     let go: reading costs no memory, and what has been used can be forgotten.
 
     Raises:
-        CorruptCheckpointError: if the file is not a whole safetensors file.
+        CorruptCheckpointError: if the file is not a whole safetensors file, or states
+            a tensor twice.
+        TooLargeCheckpointError: if its header is larger than any model's.
         UnknownLayoutError: if it holds numbers of a kind that NumPy has not.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        _check_length(self.path)
         try:
             with safetensors.safe_open(self.path, framework="np"):
                 pass  # checks the header, the offsets and the file's length
@@ -44,13 +50,18 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
                 f"{self.path}: not a whole safetensors file{_why(self.path, error)}; "
                 f"found {describe(self.path)}"
             ) from error
-        self._header, self._start = _header(self.path)
+        try:
+            self._header, self._start = _header(self.path)
+        except ValueError as error:  # what the reader accepts: a name stated twice
+            raise CorruptCheckpointError(f"{self.path}: {error}") from error
         if unknown := {k: t["dtype"] for k, t in self._header.items()
                        if t["dtype"] not in DTYPES}:  # fmt: skip
             found = listing(f"{name} ({dtype})" for name, dtype in unknown.items())
             raise UnknownLayoutError(
                 f"{self.path}: {found} found; expected: tensors of {', '.join(DTYPES)}"
             )
+
+        self._check_shapes()
 
     def __getitem__(self, name: str) -> np.ndarray:
         tensor = self._header[name]
@@ -60,6 +71,14 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         offset = self._start + tensor["data_offsets"][0]
         return np.memmap(self.path, dtype, mode="r", offset=offset, shape=shape)
 
+    def _check_shapes(self) -> None:
+        """NumPy has bounds that the format has not."""
+        for name, tensor in self._header.items():
+            try:
+                np.broadcast_to(np.zeros((), np.int8), tensor["shape"])
+            except ValueError as error:
+                raise CorruptCheckpointError(f"{self.path}: {name}: {error}") from error
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._header)
 
@@ -67,11 +86,26 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         return len(self._header)
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """What the file says of each tensor, and where their bytes begin."""
+def _check_length(path: Path) -> None:
+    """The reader would take a hundred megabytes of JSON."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+    if HEADER_LIMIT < length <= path.stat().st_size:
+        raise TooLargeCheckpointError(
+            f"{path}: a header of {length:,} bytes found, at most {HEADER_LIMIT:,} "
+            "expected"
+        )
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """What the file says of each tensor, and where their bytes begin.
+
+    Raises:
+        ValueError, RecursionError: if it is not JSON, or states a tensor twice.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = parse_json(file.read(min(length, HEADER_LIMIT)))
     header.pop("__metadata__", None)
     return header, 8 + length
 
@@ -90,6 +124,7 @@ def _why(path: Path, error: Exception) -> str:
         OverflowError,
         AttributeError,
         LookupError,
+        RecursionError,
         TypeError,
     ):
         return f" ({reason})"

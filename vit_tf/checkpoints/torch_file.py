@@ -1,5 +1,6 @@
-"""PyTorch's own files: .pth, .pt and .bin."""
+"""PyTorch's own files: .pth, .pt, .bin and .ckpt."""
 
+import dataclasses
 import pickle
 import re
 import warnings
@@ -11,52 +12,73 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
+from vit_tf.checkpoints.archive import checked_members
 from vit_tf.checkpoints.errors import (
     ZIP_ERRORS,
     CorruptCheckpointError,
+    TooLargeCheckpointError,
     UnknownLayoutError,
     UnsafeCheckpointError,
     describe,
     listing,
 )
+from vit_tf.checkpoints.keys import PREFERRED, Choice, choose
+from vit_tf.checkpoints.pickles import check_pickle
 
 if TYPE_CHECKING:
     import torch
 
-WRAPPERS = ("state_dict", "model")  # where timm's and DeiT's training scripts put it
 # What training scripts keep beside the weights. It is not built, only passed over.
 IGNORED = (
     "argparse.Namespace",
+    "builtins.dict",
+    "builtins.float",
+    "builtins.int",
+    "builtins.list",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
     "numpy.dtype",
+    "numpy.ndarray",
     "numpy._core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
 )
+# And what is a dict of its own kind: it is built as a plain one.
+DICTS = (
+    "collections.defaultdict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+SHARED = 4  # times that a file's bytes may be used: tied weights share theirs
+LEGACY_PICKLES = 4  # before its numbers: magic number, version, platform, content
 PICKLE_4 = ("operand 147", "operand 149")  # only Python itself pickles so
 
 
-def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
+def read_torch_file(path: str | Path, asked: str = "") -> Choice:
     """The tensors of a state dict, without running anything that the file contains.
 
     Args:
-        path: A file written by `torch.save`: a state dict, or a dict that holds one
-            under "state_dict" or "model".
+        path: A file written by `torch.save`: a state dict, or a dict that holds one.
+        asked: The key of the one to take; "" for the one that timm would.
 
     Returns:
-        name -> array; views of the mapped file where its format allows it.
+        name -> array, views of the mapped file where its format allows it; where it
+        was found, and what else there is.
 
     Raises:
         UnsafeCheckpointError: if the pickle asks for more than weights.
         CorruptCheckpointError: if the file is not a whole one of torch's.
-        UnknownLayoutError: if there is no state dict where it is looked for.
+        TooLargeCheckpointError: if its tensors claim more memory than it has bytes.
+        UnknownLayoutError: if there is no state dict, or it is not clear which.
     """
+    import torch
+
     path = Path(path)
     content = _load(path)
-    if isinstance(content, Mapping):
-        for wrapper in WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-                break
-    return _arrays(path, content)
+    choice = choose(path, content, asked, lambda v: isinstance(v, torch.Tensor))
+    return dataclasses.replace(choice, tensors=_arrays(path, choice.tensors))
 
 
 def _load(path: Path) -> Any:
@@ -67,14 +89,18 @@ def _load(path: Path) -> Any:
     if not zipped and "pickle" not in found:
         raise CorruptCheckpointError(f"{path}: not a whole PyTorch file; found {found}")
     if zipped:
-        _check_sums(path)
+        _check_stored(path)
+    _check_pickles(path, found)
     ignored = [(_Ignored, name) for name in IGNORED]
+    ignored += [(_PlainDict, name) for name in DICTS]
     try:
         with torch.serialization.safe_globals(ignored), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on other pickles, before it fails
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise TooLargeCheckpointError(
+            f"{path}: asks for more memory than there is; found {found}"
+        ) from error
     except Exception as error:  # damaged bytes may raise anything there
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if isinstance(error, pickle.UnpicklingError):
@@ -95,6 +121,13 @@ class _Ignored:
         pass
 
 
+class _PlainDict:
+    """In the place of a kind of dict: what is made of it is empty, and a dict."""
+
+    def __new__(cls, *args: Any) -> dict:
+        return {}
+
+
 def _check_safe(path: Path, reason: str, error: Exception) -> None:
     named = re.search(r"GLOBAL ([\w.]+)", reason)
     if named or any(operand in reason for operand in PICKLE_4):
@@ -105,16 +138,42 @@ def _check_safe(path: Path, reason: str, error: Exception) -> None:
         ) from error
 
 
-def _check_sums(path: Path) -> None:
-    """torch does not: a flipped bit would load as another weight."""
+def _check_pickles(path: Path, found: str) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except ZIP_ERRORS as error:
-        raise CorruptCheckpointError(f"{path}: damaged ({error})") from error
-    if damaged:
+        if found.startswith("a PyTorch file"):
+            with zipfile.ZipFile(path) as archive:
+                name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
+                with archive.open(name) as file:
+                    check_pickle(file, str(path))
+        else:
+            with path.open("rb") as file:
+                for _ in range(LEGACY_PICKLES):
+                    check_pickle(file, str(path))
+                    if not file.peek(1):
+                        break  # a plain pickle
+    except TooLargeCheckpointError:
+        raise
+    except (*ZIP_ERRORS, MemoryError, OverflowError) as error:
         raise CorruptCheckpointError(
-            f"{path}: damaged since it was written: the checksum of {damaged} differs"
+            f"{path}: not a whole PyTorch file (its pickle is damaged: {error}); "
+            f"found {found}"
+        ) from error
+
+
+def _check_stored(path: Path) -> None:
+    """torch maps what is in the archive, and would take compressed bytes for weights.
+
+    Nor does it check sums: a flipped bit would load as another weight.
+    """
+    compressed = [
+        member.filename
+        for member in checked_members(path)
+        if member.compress_type != zipfile.ZIP_STORED
+    ]
+    if compressed:
+        raise CorruptCheckpointError(
+            f"{path}: {listing(compressed)} compressed; expected: stored as they are, "
+            "as torch.save does"
         )
 
 
@@ -123,7 +182,7 @@ def _arrays(path: Path, content: Any) -> dict[str, np.ndarray]:
 
     expected = (
         "expected: a state dict, tensors by name, or one under "
-        f"{' or '.join(map(repr, WRAPPERS))}"
+        f"{', '.join(map(repr, PREFERRED))}"
     )
     if not isinstance(content, Mapping):
         kind = type(content).__name__
@@ -140,7 +199,18 @@ def _arrays(path: Path, content: Any) -> dict[str, np.ndarray]:
     if unusable := [name for name, array in arrays.items() if array is None]:
         found = listing(f"{n} ({_kind(content[n])})" for n in unusable)
         raise UnknownLayoutError(f"{path}: {found} found; expected: dense real tensors")
+    _check_claims(path, arrays)
     return arrays
+
+
+def _check_claims(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A tensor may be one number, repeated a million million times by its strides."""
+    size, claimed = path.stat().st_size, sum(a.nbytes for a in arrays.values())
+    if claimed > SHARED * size:
+        raise TooLargeCheckpointError(
+            f"{path}: tensors of {claimed:,} bytes found in a file of {size:,}; "
+            f"expected: at most {SHARED} times as many, where they share memory"
+        )
 
 
 def _array(tensor: "torch.Tensor") -> np.ndarray | None:
