@@ -42,7 +42,7 @@ def _declare_torchvision_operators() -> None:
 _declare_torchvision_operators()
 
 import timm  # noqa: E402
-from timm.layers import HybridEmbed  # noqa: E402
+from timm.layers import HybridEmbed, pad_same  # noqa: E402
 from timm.models import resnetv2, vision_transformer_hybrid  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -302,11 +302,29 @@ def _backbone(
             layers=depths,
             **given,
         )
-    conv_layer = functools.partial(timm.layers.StdConv2dSame, eps=1e-8)
-    options = dict(stem_type="same", preact=False, conv_layer=conv_layer)
+    options = dict(stem_type="same", preact=False)
+    options["conv_layer"] = functools.partial(timm.layers.StdConv2dSame, eps=1e-8)
+    if kind == "resnetv2_flax":
+        options["conv_layer"] = functools.partial(_FlaxStdConv, eps=1e-5)
+        options["norm_layer"] = functools.partial(timm.layers.GroupNormAct, eps=1e-6)
     if not layers:
         return resnetv2.create_resnetv2_stem(in_chans, **options)
     return resnetv2.ResNetV2(layers, num_classes=0, global_pool="", **given, **options)
+
+
+class _FlaxStdConv(timm.layers.StdConv2dSame):
+    """What JAX's hybrids have in its place: `eps` is added to the deviation.
+
+    timm has no such layer; the rest of the network is its own.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        axes = dict(dim=(1, 2, 3), keepdim=True)
+        weight = self.weight - self.weight.mean(**axes)
+        weight = weight / (weight.std(correction=0, **axes) + self.eps)
+        if self.same_pad:
+            x = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        return nn.functional.conv2d(x, weight, None, self.stride, self.padding)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A convolution with weight standardisation."""
+"""Convolutions with weight standardisation."""
 
 import keras
 import tensorflow as tf
@@ -59,5 +59,23 @@ class StdConv2dSame(keras.layers.Conv2D):
         mean = tf.fill((1, rows.shape[0]), tf.constant(1 / rows.shape[0], rows.dtype))
         rows = rows - tf.matmul(mean, rows)
         variance = tf.matmul(mean, ops.square(rows))
-        rows = rows * ops.rsqrt(variance + self.eps)
+        rows = rows * self._inverse_deviation(variance)
         return ops.cast(ops.reshape(rows, kernel.shape), kernel.dtype)
+
+    def _inverse_deviation(self, variance: tf.Tensor) -> tf.Tensor:
+        return ops.rsqrt(variance + self.eps)
+
+
+class FlaxStdConv(StdConv2dSame):
+    """The same, as google-research/vision_transformer's `models_resnet.py` has it.
+
+    Args:
+        eps: Added to the deviation, not to the variance.
+        **kwargs: those of `StdConv2dSame`.
+    """
+
+    def __init__(self, *args, eps: float = 1e-5, **kwargs):
+        super().__init__(*args, eps=eps, **kwargs)
+
+    def _inverse_deviation(self, variance: tf.Tensor) -> tf.Tensor:
+        return 1 / (ops.sqrt(variance) + self.eps)

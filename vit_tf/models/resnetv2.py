@@ -4,6 +4,9 @@ After timm's module: group normalisation behind standardised convolutions, witho
 pre-activation, padded as in TensorFlow.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import keras
 import tensorflow as tf
 
@@ -13,7 +16,8 @@ from vit_tf.layers.norm_act import GroupNormAct
 from vit_tf.layers.sequential import Sequential
 from vit_tf.layers.std_conv import StdConv2dSame
 
-STD_EPS = 1e-8  # what timm's hybrids add to a kernel's variance
+MakeLayer = Callable[..., keras.layers.Layer]
+STD_CONV = partial(StdConv2dSame, eps=1e-8)  # as timm's hybrids have it
 
 
 class Bottleneck(Module):
@@ -24,6 +28,8 @@ class Bottleneck(Module):
         bottle_ratio: Channels between, relative to the output's.
         stride: Step of the 3 x 3 convolution.
         downsample: Whether the shortcut is a convolution.
+        conv_layer: What makes a convolution.
+        norm_layer: What makes a norm.
     """
 
     def __init__(
@@ -32,6 +38,8 @@ class Bottleneck(Module):
         bottle_ratio: float = 0.25,
         stride: int = 1,
         downsample: bool = False,
+        conv_layer: MakeLayer = STD_CONV,
+        norm_layer: MakeLayer = GroupNormAct,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -39,12 +47,19 @@ class Bottleneck(Module):
         self.mid_chs = make_divisible(out_chs * bottle_ratio)
         self.stride = stride
         self.project = downsample
+        self.conv_layer = conv_layer
+        self.norm_layer = norm_layer
 
     def build(self, input_shape):
         self.downsample = None
         if self.project:
             self.downsample = DownsampleConv(
-                self.out_chs, self.stride, dtype=self.dtype_policy, name="downsample"
+                self.out_chs,
+                self.stride,
+                conv_layer=self.conv_layer,
+                norm_layer=self.norm_layer,
+                dtype=self.dtype_policy,
+                name="downsample",
             )
             self.downsample.build(input_shape)
         self.conv1 = self._conv(self.mid_chs, 1, name="conv1")
@@ -80,12 +95,10 @@ class Bottleneck(Module):
         )
 
     def _conv(self, channels: int, size: int, **kwargs) -> keras.layers.Layer:
-        return StdConv2dSame(
-            channels, size, eps=STD_EPS, dtype=self.dtype_policy, **kwargs
-        )
+        return self.conv_layer(channels, size, dtype=self.dtype_policy, **kwargs)
 
     def _norm(self, name: str, **kwargs) -> keras.layers.Layer:
-        return GroupNormAct(dtype=self.dtype_policy, name=name, **kwargs)
+        return self.norm_layer(dtype=self.dtype_policy, name=name, **kwargs)
 
 
 class DownsampleConv(Module):
@@ -94,19 +107,30 @@ class DownsampleConv(Module):
     Args:
         out_chs: Number of output channels.
         stride: Step of the convolution.
+        conv_layer: What makes a convolution.
+        norm_layer: What makes a norm.
     """
 
-    def __init__(self, out_chs: int, stride: int = 1, **kwargs):
+    def __init__(
+        self,
+        out_chs: int,
+        stride: int = 1,
+        conv_layer: MakeLayer = STD_CONV,
+        norm_layer: MakeLayer = GroupNormAct,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.out_chs = out_chs
         self.stride = stride
+        self.conv_layer = conv_layer
+        self.norm_layer = norm_layer
 
     def build(self, input_shape):
         dtype = self.dtype_policy
-        self.conv = StdConv2dSame(
-            self.out_chs, 1, self.stride, eps=STD_EPS, dtype=dtype, name="conv"
+        self.conv = self.conv_layer(
+            self.out_chs, 1, self.stride, dtype=dtype, name="conv"
         )
-        self.norm = GroupNormAct(apply_act=False, dtype=dtype, name="norm")
+        self.norm = self.norm_layer(apply_act=False, dtype=dtype, name="norm")
         self.conv.build(input_shape)
         self.norm.build(self.conv.compute_output_shape(input_shape))
 
@@ -124,13 +148,25 @@ class ResNetStage(Module):
         out_chs: Number of output channels.
         stride: Step of the first block.
         depth: Number of blocks.
+        conv_layer: What makes a convolution.
+        norm_layer: What makes a norm.
     """
 
-    def __init__(self, out_chs: int, stride: int, depth: int, **kwargs):
+    def __init__(
+        self,
+        out_chs: int,
+        stride: int,
+        depth: int,
+        conv_layer: MakeLayer = STD_CONV,
+        norm_layer: MakeLayer = GroupNormAct,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.out_chs = out_chs
         self.stride = stride
         self.depth = depth
+        self.conv_layer = conv_layer
+        self.norm_layer = norm_layer
 
     def build(self, input_shape):
         dtype = self.dtype_policy
@@ -139,6 +175,8 @@ class ResNetStage(Module):
                 self.out_chs,
                 stride=self.stride if i == 0 else 1,
                 downsample=i == 0,
+                conv_layer=self.conv_layer,
+                norm_layer=self.norm_layer,
                 dtype=dtype,
                 name=str(i),
             )
@@ -158,12 +196,14 @@ class ResNetV2(Module):
     """Images (B, H, W, C) to features (B, H/32, W/32, channels) after four stages.
 
     timm's class of the same name with `num_classes=0`, `global_pool=""`,
-    `preact=False`, `stem_type="same"` and `conv_layer=StdConv2dSame`.
+    `preact=False` and `stem_type="same"`.
 
     Args:
         layers: Number of blocks of each stage.
         channels: Number of channels of each stage.
         stem_chs: Number of channels of the stem.
+        conv_layer: What makes a convolution.
+        norm_layer: What makes a norm.
     """
 
     def __init__(
@@ -171,20 +211,27 @@ class ResNetV2(Module):
         layers: tuple[int, ...],
         channels: tuple[int, ...] = (256, 512, 1024, 2048),
         stem_chs: int = 64,
+        conv_layer: MakeLayer = STD_CONV,
+        norm_layer: MakeLayer = GroupNormAct,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.depths = tuple(layers)
         self.channels = tuple(channels)
         self.stem_chs = stem_chs
+        self.conv_layer = conv_layer
+        self.norm_layer = norm_layer
 
     def build(self, input_shape):
         dtype = self.dtype_policy
-        self.stem = create_resnetv2_stem(self.stem_chs, dtype=dtype, name="stem")
+        layers = dict(conv_layer=self.conv_layer, norm_layer=self.norm_layer)
+        self.stem = create_resnetv2_stem(
+            self.stem_chs, **layers, dtype=dtype, name="stem"
+        )
         stages = [
             ResNetStage(
-                self.channels[i], stride=1 if i == 0 else 2, depth=depth, dtype=dtype,
-                name=str(i),
+                self.channels[i], stride=1 if i == 0 else 2, depth=depth, **layers,
+                dtype=dtype, name=str(i),
             )
             for i, depth in enumerate(self.depths)
         ]  # fmt: skip
@@ -213,27 +260,35 @@ class ResNetV2(Module):
 
 
 def create_resnetv2_stem(
-    out_chs: int = 64, *, dtype, name: str, alone: bool = False
+    out_chs: int = 64,
+    conv_layer: MakeLayer = STD_CONV,
+    norm_layer: MakeLayer = GroupNormAct,
+    *,
+    dtype,
+    name: str,
+    alone: bool = False,
 ) -> Sequential:
     """A convolution and a pooling, each of stride 2; timm's function of that name.
 
     Args:
         out_chs: Number of output channels.
+        conv_layer: What makes a convolution.
+        norm_layer: What makes a norm.
         dtype: The layer's.
         name: The layer's.
         alone: Whether no network follows that initialises it: it then starts from
             torch's default, uniform within +-1/sqrt(fan_in).
     """
     uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-    conv = StdConv2dSame(
-        out_chs, 7, stride=2, eps=STD_EPS, dtype=dtype, name="conv",
+    conv = conv_layer(
+        out_chs, 7, stride=2, dtype=dtype, name="conv",
         kernel_initializer=uniform if alone else None,
     )  # fmt: skip
     pool = keras.layers.MaxPooling2D(  # timm's MaxPool2dSame
         3, strides=2, padding="same", data_format="channels_last", dtype=dtype,
         name="pool",
     )  # fmt: skip
-    norm = GroupNormAct(dtype=dtype, name="norm")
+    norm = norm_layer(dtype=dtype, name="norm")
     return Sequential([conv, norm, pool], dtype=dtype, name=name)
 
 

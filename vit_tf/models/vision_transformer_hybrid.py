@@ -3,17 +3,28 @@
 Their tokens are the features of a convolutional network, not patches of pixels.
 """
 
+from functools import partial
+
 import keras
 
 from vit_tf.layers.activations import gelu
 from vit_tf.layers.conv_norm_act import ConvNormAct
 from vit_tf.layers.hybrid_embed import HybridEmbed
+from vit_tf.layers.norm_act import GroupNormAct
 from vit_tf.layers.sequential import Sequential
+from vit_tf.layers.std_conv import FlaxStdConv
 from vit_tf.models.resnet import ResNet
 from vit_tf.models.resnetv2 import ResNetV2, create_resnetv2_stem
 from vit_tf.models.vision_transformer import VisionTransformer
 
-BACKBONES = ("resnetv2", "resnet", "conv_stem")
+RESNETV2 = {  # the layers of a `ResNetV2`: timm's, and those of the original function
+    "resnetv2": {},
+    "resnetv2_flax": {
+        "conv_layer": partial(FlaxStdConv, eps=1e-5),
+        "norm_layer": partial(GroupNormAct, eps=1e-6),
+    },
+}
+BACKBONES = (*RESNETV2, "resnet", "conv_stem")
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
@@ -25,8 +36,9 @@ class VisionTransformerHybrid(VisionTransformer):
 
     Args:
         backbone: "resnetv2", a `ResNetV2`, or with `backbone_layers=()` its stem
-            alone; "resnet", a `ResNet` of the D kind; "conv_stem", a `ConvStem`
-            (https://arxiv.org/abs/2311.17049).
+            alone; "resnetv2_flax", the same with what the original in Flax adds to
+            variances and deviations; "resnet", a `ResNet` of the D kind; "conv_stem",
+            a `ConvStem` (https://arxiv.org/abs/2311.17049).
         backbone_layers: Number of blocks of each of the network's stages.
         backbone_channels: Number of channels (for "resnet", of planes) of each stage,
             or of each convolution of "conv_stem". None: timm's.
@@ -102,9 +114,29 @@ class VisionTransformerHybrid(VisionTransformer):
             return ConvStem(**channels, **placed)
         if self.backbone == "resnet":
             return ResNet(self.backbone_layers, **channels, **placed)
+        layers = RESNETV2[self.backbone]
         if not self.backbone_layers:
-            return create_resnetv2_stem(alone=True, **placed)
-        return ResNetV2(self.backbone_layers, **channels, **placed)
+            return create_resnetv2_stem(alone=True, **layers, **placed)
+        return ResNetV2(self.backbone_layers, **channels, **layers, **placed)
+
+
+def feature_size(
+    img_size: tuple[int, int], backbone: str, backbone_layers: tuple[int, ...]
+) -> tuple[int, int]:
+    """Height and width of a backbone's features, without building it.
+
+    Args:
+        img_size: Height and width of the images, in pixels.
+        backbone: As in `VisionTransformerHybrid`.
+        backbone_layers: The same.
+    """
+    if backbone == "conv_stem":
+        height, width = img_size
+        return height // 16, width // 16
+    size = img_size
+    for _ in range(2 + len(backbone_layers[1:])):  # the stem halves twice, rounding up
+        size = tuple((pixels + 1) // 2 for pixels in size)
+    return size
 
 
 def _check_backbone(
@@ -122,13 +154,13 @@ def _check_backbone(
             0 < len(layers) <= min(4, widths),
             "one to four stages, with backbone_channels for each or None",
         ),
-        "resnetv2": (
-            len(layers) <= widths if layers else not channels,
-            "backbone_channels for each stage; or for its stem alone, "
-            "backbone_layers=() and backbone_channels=None",
-        ),
     }
-    fits, what = expected[kind]
+    resnetv2 = (
+        len(layers) <= widths if layers else not channels,
+        "backbone_channels for each stage; or for its stem alone, "
+        "backbone_layers=() and backbone_channels=None",
+    )
+    fits, what = expected.get(kind, resnetv2)
     if not fits or any(number < 1 for number in (*layers, *(channels or ()))):
         raise ValueError(
             f"backbone={kind!r}, backbone_layers={layers}, backbone_channels="
