@@ -1,14 +1,13 @@
 """Position embeddings resampled to another grid."""
 
-import functools
 import math
-from types import ModuleType
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
+
+from vit_tf import bicubic
 
 
 def resample_abs_pos_embed(
@@ -86,34 +85,6 @@ def resample(
 
 def _weights(old: Any, new: Any, antialias: bool, dtype: str) -> tf.Tensor:
     if isinstance(old, int) and isinstance(new, int):
-        return tf.constant(_known_weights(old, new, antialias), dtype)
-    return ops.cast(_formula(ops, old, new, antialias), dtype)
-
-
-@functools.lru_cache(maxsize=64)
-def _known_weights(old: int, new: int, antialias: bool) -> np.ndarray:
-    return _formula(np, old, new, antialias)
-
-
-def _formula(xp: ModuleType, old: Any, new: Any, antialias: bool) -> Any:
-    """(new, old) weights in float64, by NumPy or by Keras's operations."""
-    if xp is ops:
-        old, new = ops.cast(old, "float64"), ops.cast(new, "float64")
-    scale = old / new
-    source = xp.arange(old, dtype="float64")  # (old,) places, in pixels
-    target = (xp.arange(new, dtype="float64")[:, None] + 0.5) * scale - 0.5  # (new, 1)
-    if antialias:
-        weights = _cubic(xp, (source - target) / xp.maximum(scale, 1.0), a=-0.5)
-        return weights / xp.sum(weights, axis=1, keepdims=True)
-    taps = xp.floor(target) + xp.arange(-1, 3, dtype="float64")  # (new, 4)
-    nearest = xp.clip(taps, 0.0, old - 1)[..., None]  # beyond the edge is the edge
-    weights = _cubic(xp, taps - target, a=-0.75)[..., None]
-    return xp.sum(xp.where(nearest == source, weights, 0.0), axis=1)
-
-
-def _cubic(xp: ModuleType, x: Any, a: float) -> Any:
-    """Keys' cubic convolution kernel (https://doi.org/10.1109/TASSP.1981.1163711)."""
-    x = xp.abs(x)
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return xp.where(x < 1, near, xp.where(x < 2, far, 0.0))
+        return tf.constant(bicubic.weights(old, new, antialias), dtype)
+    old, new = ops.cast(old, "float64"), ops.cast(new, "float64")
+    return ops.cast(bicubic.formula(ops, old, new, antialias), dtype)

@@ -26,6 +26,22 @@ def stage_window_sizes(
     return sizes
 
 
+def fitted_window_sizes(
+    windows: tuple[tuple[int, int], ...], grid_size: tuple[int, int]
+) -> tuple[tuple[int, int], ...]:
+    """Windows as large as each stage's feature map at most, if they were larger.
+
+    Args:
+        windows: Each stage's window (see `stage_window_sizes`).
+        grid_size: Height and width of the patch grid, which every further stage halves.
+    """
+    fitted, resolution = [], grid_size
+    for window in windows:
+        fitted.append(tuple(map(min, window, resolution)))
+        resolution = tuple((size + 1) // 2 for size in resolution)
+    return tuple(fitted)
+
+
 def calc_stage_window_sizes(
     grid_size: tuple[int, int],
     ref_window_sizes: tuple[tuple[int, int], ...],
