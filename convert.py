@@ -31,8 +31,15 @@ _MODEL = flags.DEFINE_string(
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "",
-    "a .safetensors, .pth, .pt or .bin file; a timm local directory (--model may then "
-    "be left out); random:SEED; or nothing: timm's pretrained weights",
+    "a .safetensors, .pth, .pt, .bin, .ckpt, .npz or .keras file; a folder of timm or "
+    "transformers; hf-hub:ORG/NAME, https://... or gs://...; random:SEED; or nothing: "
+    "timm's pretrained weights. --model may be left out where it tells which model",
+)
+_CHECKPOINT_KEY = flags.DEFINE_string(
+    "checkpoint_key", "", "which of several models in a file, e.g. model_ema, teacher"
+)
+_DIALECT = flags.DEFINE_string(
+    "dialect", "", "whose names the tensors have, where they do not tell themselves"
 )
 _OUT = flags.DEFINE_string("out", None, "folder to write the bundle to")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace a bundle that is there")
@@ -42,14 +49,15 @@ _RECEIVED: list[signal.Signals] = []  # requests to stop: Ctrl-C, or `kill`
 
 
 def with_config_flag(argv: list[str]) -> list[str]:
-    """`--model=NAME`, or a local directory alone, as the `--config` it is short for.
+    """`--model` and `--checkpoint` as the `--config` that they are short for.
 
     Raises:
         ValueError: if both `--model` and `--config` are given, nothing says which
             model it is, or what says so cannot be read.
     """
-    model, config, checkpoint = (
-        _given(argv, name) for name in ("model", "config", "checkpoint")
+    model, config, checkpoint, checkpoint_key, dialect = (
+        _given(argv, name)
+        for name in ("model", "config", "checkpoint", "checkpoint_key", "dialect")
     )
     if config:
         if model:
@@ -65,9 +73,11 @@ def with_config_flag(argv: list[str]) -> list[str]:
         return argv
     if "--checkpoint=" in argv:  # a variable of the shell that is not set
         raise ValueError("--checkpoint= is empty; leave it out for timm's own weights")
-    from vit_tf.source import find_config
+    from vit_tf.find_config import find_config
 
-    family, variant = find_config(model, checkpoint)
+    family, variant = find_config(
+        model, checkpoint, checkpoint_key=checkpoint_key, dialect=dialect
+    )
     return [argv[0], f"--config={CONFIGS / family}.py:{variant}", *argv[1:]]
 
 
@@ -85,7 +95,7 @@ def parse(argv: list[str]) -> list[str]:
     except flags.IllegalFlagValueError as error:
         name, value = re.match(r"flag --([^=]*)=(.*?): ", str(error), re.S).groups()
         if name == "config":  # its file was run, and raised what came first
-            raise ValueError(_bad_config(value, _first(error))) from error
+            raise ValueError(_bad_config(value, _said_first(error))) from error
         kind = flags.FLAGS[name].flag_type()
         raise ValueError(f"--{name}: {value!r} found; expected: {kind}") from error
     except flags.Error as error:
@@ -112,6 +122,8 @@ def main(argv: list[str]) -> None:
             _CONFIG.value,
             _OUT.value,
             checkpoint=_CHECKPOINT.value,
+            checkpoint_key=_CHECKPOINT_KEY.value,
+            dialect=_DIALECT.value,
             formats=_FORMATS.value,
             overwrite=_OVERWRITE.value,
             progress=progress,
@@ -175,15 +187,19 @@ def _unknown_field(argv: list[str]) -> str:
 
 
 def _bad_config(value: str, error: BaseException) -> str:
+    if value.startswith(f"{CONFIGS / 'checkpoint'}.py:"):  # nobody's words but ours
+        return str(error)
     expected = "" if isinstance(error, ValueError) else "; expected: FILE.py:NAME"
     return f"--config={value}: {error}{expected}"
 
 
-def _first(error: BaseException) -> BaseException:
-    """What was raised first."""
-    while error.__context__:
-        error = error.__context__
-    return error
+def _said_first(error: BaseException) -> BaseException:
+    """What was raised first, of the toolkit's own errors if there is one."""
+    chain = [error]
+    while error := error.__context__:
+        chain.insert(0, error)
+    ours = (e for e in chain if type(e).__module__.startswith("vit_tf."))
+    return next(ours, chain[0])
 
 
 def _message(error: BaseException) -> str:

@@ -73,8 +73,12 @@ def make_config(
     with config.model.ignore_type():
         config.model.update(dict(arguments))
 
+    config.inferred = False  # whether the architecture was told by a file's tensors
+    config.dtype = "float32"  # of what is written: float64, mixed_bfloat16 ...
+
     config.parity = ConfigDict()
     config.parity.enabled = True
+    config.parity.reference = "timm"  # or jax: the function of the original JAX files
     config.parity.dtype = "float32"  # or float64: the proof
     config.parity.gradients = False  # in float64, whatever the dtype
     config.parity.images = 2  # random ones

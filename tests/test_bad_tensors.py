@@ -22,19 +22,19 @@ def message(tensors, folder, *arguments):
 
 
 def test_missing_extra_and_misshapen_tensors_are_all_listed(tensors, tmp_path):
-    del tensors["norm.weight"], tensors["blocks.1.mlp.fc2.bias"]
+    del tensors["blocks.1.norm2.weight"], tensors["blocks.1.mlp.fc2.bias"]
     tensors["head_dist.weight"] = np.zeros((5, 24), np.float32)
     tensors["fc_norm.weight"] = np.zeros(24, np.float32)
-    tensors["pos_embed"] = np.zeros((1, 197, 24), np.float32)
+    tensors["pos_embed"] = np.zeros((1, 5, 25), np.float32)
     tensors["blocks.0.attn.qkv.weight"] = np.zeros((24, 72), np.float32)
     assert message(tensors, tmp_path) == (
         f"the checkpoint does not fit {MODEL} (6 problems):\n"
         " ! blocks.0.attn.qkv.weight: shape (24, 72) found, (72, 24) expected\n"
-        " ! pos_embed: shape (1, 197, 24) found, (1, 5, 24) expected\n"
+        " ! pos_embed: shape (1, 5, 25) found, (1, 5, 24) expected\n"
         " + fc_norm.weight: in the checkpoint only\n"
         " + head_dist.weight: in the checkpoint only\n"
         " - blocks.1.mlp.fc2.bias: in the model only\n"
-        " - norm.weight: in the model only"
+        " - blocks.1.norm2.weight: in the model only"
     )
 
 

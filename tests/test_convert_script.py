@@ -13,7 +13,7 @@ RANDOM = "--checkpoint=random:0"
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["which model", "--model=NAME", "--config=", "local directory"]),
+        ([], ["which model", "--model=NAME", "--config=", "that tells it"]),
         (["--model=deit_tiny_patch16_223"], ["'deit_tiny_patch16_223'", MODEL]),
         (
             [f"--model={MODEL}.fb_in21k"],
@@ -49,10 +49,7 @@ RANDOM = "--checkpoint=random:0"
         ([*MICRO, "--checkpoint="], ["--checkpoint=", "leave it out"]),
         (["--checkpoint=/no/such.pth"], ["/no/such.pth", "no such file"]),
         ([*MICRO, "--checkpoint=/no/such.pth"], ["/no/such.pth", "no such file"]),
-        (
-            ["--checkpoint=examples/digits/model.safetensors"],
-            ["examples/digits/model.safetensors", "which model", "--model=NAME"],
-        ),
+        ([*MICRO, "--config.parity.reference=flax"], ["'flax'", "timm or jax"]),
     ],
     ids=lambda value: " ".join(value[-1:]) if isinstance(value, list) else None,
 )

@@ -69,12 +69,8 @@ def test_a_legacy_config_is_read(digits, tmp_path):
     [
         ("{", "config.json: not JSON (Expecting property name"),
         ("", "config.json: not JSON (Expecting value"),
-        ("[1, 2]", "config.json: list found; expected: timm's config.json"),
-        ("{}", "config.json: nothing found; expected: timm's config.json"),
-        (
-            '{"model_type": "vit", "hidden_size": 768}',
-            "config.json: model_type, hidden_size found; expected: timm's config.json",
-        ),
+        ("[1, 2]", "config.json: list found; expected: a JSON object"),
+        ("{}", "does not tell which model it is: none that is known by its tensors"),
     ],
 )
 def test_a_config_that_is_not_timms(text, expected, digits, tmp_path):
@@ -151,9 +147,14 @@ def test_a_rate_that_matters_in_training_only_may_be_changed(digits, tmp_path):
 def test_a_folder_without_config(digits, tmp_path):
     flag = digits()
     (tmp_path / "digits/config.json").unlink()
-    for model in ([], MICRO):
-        message = refused(tmp_path, flag, *model)
-        assert "digits: no config.json found; expected: a timm local dir" in message
+    message = refused(tmp_path, flag)
+    assert message.endswith(
+        "digits does not tell which model it is: none that is known by its tensors; "
+        "expected: --model=NAME"
+    )
+    out = f"--out={tmp_path / 'bundle'}"
+    converted(flag, f"--model={MODEL}", "--config.model.num_heads=3", out)
+    assert vit_tf.load(tmp_path / "bundle").img_size == (8, 8)
 
 
 def test_a_folder_without_weights(digits, tmp_path):
@@ -164,5 +165,6 @@ def test_a_folder_without_weights(digits, tmp_path):
     message = refused(tmp_path, flag)
     assert "model-0.safetensors, " in message
     assert message.endswith(
-        ", ... found; expected: model.safetensors or pytorch_model.bin"
+        ", ... found; expected: model.safetensors or model.safetensors.index.json or "
+        "pytorch_model.bin or pytorch_model.bin.index.json"
     )

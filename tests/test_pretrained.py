@@ -19,7 +19,7 @@ SERVED = f"deit_tiny_patch16_224{TAG}"
 DAMAGED = f"deit_tiny_distilled_patch16_224{TAG}"
 CUT = "vit_tiny_patch16_224.augreg_in21k"
 NOT_THERE = "vit_tiny_patch16_384.augreg_in21k_ft_in1k"
-OTHER_CLASSES = "deit_small_patch16_224"
+SEVEN = "seven classes, 32 pixels"
 DOWN = "deit3_small_patch16_224"
 
 
@@ -66,9 +66,12 @@ def conversions(tensors, tmp_path_factory):
             DAMAGED: [],
             CUT: [],
             NOT_THERE: [],
-            OTHER_CLASSES: ["--config.model.num_classes=7"],
         }.items()
     }
+    commands[SEVEN] = [
+        f"--model={SERVED}", f"--out={folder}/out/{SEVEN}",
+        "--config.model.num_classes=7", "--config.model.img_size=32",
+    ]  # fmt: skip
     cut = frozenset([f"timm/{CUT}/model.safetensors"])
     with serving(files, cut) as (endpoint, requests):
         results = run(folder, endpoint, *commands.values())
@@ -116,16 +119,18 @@ def test_weights_that_cannot_be_had_are_one_clear_error(name, expected, conversi
     assert "Traceback" not in result.err
 
 
-def test_a_head_is_not_drawn_at_random(conversions):
-    _, results, requests = conversions
-    assert results[OTHER_CLASSES].err.endswith(
-        f"timm's weights for {OTHER_CLASSES}.fb_in1k: 1000 classes found, 7 expected; "
-        "timm would draw a random head. num_classes=0 leaves the head out"
-    )
-    assert not any(OTHER_CLASSES in request for request in requests)
+def test_they_are_adapted_and_it_is_said(conversions, tensors):
+    folder, results, _ = conversions
+    assert results[SEVEN].code == 0, results[SEVEN].err
+    assert "pos_embed: 14 x 14 -> 2 x 2 patches, bicubic" in results[SEVEN].out
+    assert "head: 1000 -> 7 classes, drawn anew (seed 0)" in results[SEVEN].out
+    found = mapping.extract(vit_tf.load(folder / SEVEN))
+    assert found["head.weight"].shape == (7, 192)
+    assert found["pos_embed"].shape == (1, 5, 192)
+    np.testing.assert_array_equal(found["norm.bias"], tensors["norm.bias"])
 
 
 def test_nothing_is_left_of_what_failed(conversions):
     folder, _, _ = conversions
-    assert [path.name for path in folder.iterdir()] == [SERVED]
+    assert {path.name for path in folder.iterdir()} == {SERVED, SEVEN}
     assert "saved_model.pb" in tree(folder / SERVED)

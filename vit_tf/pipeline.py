@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from vit_tf import checkpoints, proof
+from vit_tf import checkpoints, jax_function, proof
 from vit_tf.configs import common
 from vit_tf.export import bundle, card, saved_model, verify
 from vit_tf.export.staging import staged
+from vit_tf.find_config import check_said, find_config
 from vit_tf.parity import Report, compared_with_timm
-from vit_tf.source import find_config, read
+from vit_tf.source import Source, read
 
 FORMATS = ("saved_model", "keras")
 
@@ -31,12 +32,15 @@ class Conversion:
         source: uri, sha256, and the numbers of tensors and parameters.
         reports: What was compared: layers and gradients with timm's, and every
             written format with the model.
+        function: "timm" or "jax", whose constants the model has (they are the same
+            but for original JAX files), and how far apart the two are, if known.
         files: What the bundle holds: relative path -> bytes.
     """
 
     directory: Path
     source: Mapping[str, Any]
     reports: tuple[Report, ...]
+    function: Mapping[str, Any]
     files: Mapping[str, int]
 
     def __str__(self) -> str:
@@ -47,8 +51,14 @@ class Conversion:
             lines.insert(0, "parity was turned off: not compared with timm\n")
         lines += [
             f"source    {source['uri']}{digest}",
+            *(f"          {note}" for note in source["notes"]),
             f"tensors   {source['tensors']:,}, {source['parameters']:,} parameters",
         ]
+        if apart := self.function.get("apart"):
+            lines.append(
+                f"function  {self.function['reference']}'s: logits of timm's and JAX's "
+                f"are {apart:.1e} apart, relative to the largest"
+            )
         lines += [
             f"parity    {report.title}: worst {report.worst.relative:.1e} relative, "
             f"{report.worst.name} (tolerance {report.tolerance:.0e})"
@@ -64,6 +74,8 @@ def convert(
     directory: str | Path,
     *,
     checkpoint: str | Path = "",
+    checkpoint_key: str = "",
+    dialect: str = "",
     formats: Sequence[str] = ("saved_model",),
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda step: None,
@@ -72,10 +84,13 @@ def convert(
 
     Args:
         config: From `vit_tf.get_config`, or timm's name of a model, or "" where the
-            checkpoint is a timm local directory.
+            checkpoint tells which model it is.
         directory: Where to write the bundle. It appears there whole or not at all.
-        checkpoint: A .safetensors, .pth, .pt or .bin file; a timm local directory;
-            "random:SEED"; or "" for timm's pretrained weights.
+        checkpoint: A file (.safetensors, .pth, .pt, .bin, .ckpt, .npz, .keras), a
+            folder of timm or transformers, "hf-hub:org/name", "https://...",
+            "gs://...", "random:SEED"; or "" for timm's pretrained weights.
+        checkpoint_key: Where a file holds several models, which of them.
+        dialect: Whose names its tensors have, where they do not tell it themselves.
         formats: "saved_model", which a bundle always is, and "keras".
         overwrite: Whether a bundle that is there may be replaced.
         progress: Called with the name of each step as it begins.
@@ -90,20 +105,26 @@ def convert(
         FileExistsError: if something is at `directory` that may not be replaced.
     """
     if isinstance(config, str):
-        family, variant = find_config(config, checkpoint)
+        family, variant = find_config(
+            config, checkpoint, checkpoint_key=checkpoint_key, dialect=dialect
+        )
         config = importlib.import_module(f"vit_tf.configs.{family}").get_config(variant)
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     _check(config, formats)
+    timm_config, config = config, jax_function.configured(config)
     replaceable = bundle.is_bundle if overwrite else None
     with (
         staged(directory, replaceable=replaceable) as folder,
         _background() as background,
     ):
         progress("read the checkpoint")
-        source = read(config, checkpoint)
+        source = read(
+            timm_config, checkpoint, checkpoint_key=checkpoint_key, dialect=dialect
+        )
         source_hash = background.submit(source.hash)
         checkpoints.check_finite(source.tensors, source.uri)
         images = proof.random_images(config)
+        function = _function(timm_config, source, images)
         progress("run the original in timm")
         reference = proof.timm_outputs(config, source.tensors, images, "float32")
         progress("build and fill the model")
@@ -116,6 +137,11 @@ def convert(
         progress("write the SavedModel")
         image = images[:1]
         expected = verify.expected_outputs(model, image)
+        if config.dtype != "float32":
+            del model
+            model = proof.filled(config, source.tensors, config.dtype)
+            in_float32, expected = expected, verify.expected_outputs(model, image)
+            reports += _compare_dtype(in_float32, expected, config.dtype)
         saved_model.save(model, folder)
         if "keras" in formats:
             progress("write the .keras file")
@@ -124,11 +150,11 @@ def convert(
         gc.collect()  # what is read back takes its memory
         progress("read back what was written")
         result_hashes = background.submit(bundle.hashes, folder)
-        reports += _read_back(folder, image, expected, formats)
+        reports += _read_back(folder, image, expected, formats, config.dtype)
 
         progress("describe it")
-        origin = source.to_json() | {"sha256": source_hash.result()}
-        proven = _proven(origin, result_hashes.result(), reports)
+        origin = source.to_json(config.dtype) | {"sha256": source_hash.result()}
+        proven = _proven(origin, result_hashes.result(), reports, function)
         described = bundle.describe(config, source.facts)
         bundle.write_json(folder / bundle.CONFIG, described)
         bundle.write_json(folder / bundle.PARITY, proven)
@@ -136,15 +162,40 @@ def convert(
         text = card.render(described, origin, reports, shapes, Path(directory).name)
         (folder / "README.md").write_text(text)
     files = bundle.files(Path(directory))
-    return Conversion(Path(directory), origin, tuple(reports), files)
+    return Conversion(Path(directory), origin, tuple(reports), function, files)
+
+
+def _function(config: ConfigDict, source: Source, images: np.ndarray) -> dict[str, Any]:
+    """Whose function the model computes, and of a JAX file how far the other is."""
+    reference = config.parity.reference
+    function: dict[str, Any] = {"reference": reference}
+    if config.parity.enabled and "jax" in (reference, source.trained_by):
+        apart = jax_function.distance(config, source.tensors, images)
+        function["apart"] = apart.relative
+    return function
+
+
+def _compare_dtype(
+    in_float32: verify.Outputs, expected: verify.Outputs, dtype: str
+) -> list[Report]:
+    if dtype == "float64":  # was compared with timm itself
+        return []
+    report = verify.compare_dtype(in_float32, expected, dtype)
+    report.check()
+    return [report]
 
 
 def _read_back(
-    folder: Path, images: np.ndarray, expected: verify.Outputs, formats: Sequence[str]
+    folder: Path,
+    images: np.ndarray,
+    expected: verify.Outputs,
+    formats: Sequence[str],
+    dtype: str,
 ) -> list[Report]:
-    reports = [verify.verify_saved_model(folder, images, expected)]
+    reports = [verify.verify_saved_model(folder, images, expected, dtype)]
     if "keras" in formats:
-        reports.append(verify.verify_keras(folder / bundle.KERAS, images, expected))
+        path = folder / bundle.KERAS
+        reports.append(verify.verify_keras(path, images, expected, dtype))
     for read_back in reports:
         read_back.check()
     return reports
@@ -156,10 +207,14 @@ def _background() -> ThreadPoolExecutor:
 
 
 def _proven(
-    origin: Mapping[str, Any], hashes: Mapping[str, str], reports: Sequence[Report]
+    origin: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    reports: Sequence[Report],
+    function: Mapping[str, Any],
 ) -> dict[str, Any]:
     return {
         "compared_with_timm": compared_with_timm(reports),
+        "function": function,
         "source": origin,
         "result": hashes,
         "versions": _versions(),
@@ -180,6 +235,12 @@ def _check(config: ConfigDict, formats: Sequence[str]) -> None:
             f"formats: {', '.join(unknown)} found; expected: {', '.join(FORMATS)}"
         )
     common.check(config)
+    check_said(config)
+    if config.dtype not in verify.TOLERANCES:
+        raise ValueError(
+            f"config.dtype={config.dtype!r} found, {', '.join(verify.TOLERANCES)} "
+            "expected"
+        )
     if config.parity.dtype not in proof.TOLERANCES:
         raise ValueError(
             f"config.parity.dtype={config.parity.dtype!r} found, "

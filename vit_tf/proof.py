@@ -81,7 +81,7 @@ def prove_in_float64(
         ParityError: if a layer or a gradient differs.
     """
     reports: list[Report] = []
-    layers = config.parity.dtype == "float64"
+    layers = "float64" in (config.parity.dtype, config.dtype)
     if not config.parity.enabled or not (layers or config.parity.gradients):
         return reports
     model = filled(config, tensors, "float64")

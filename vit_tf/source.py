@@ -1,102 +1,145 @@
-"""Where a conversion's tensors come from, and which model they are for."""
+"""Where a conversion's tensors come from."""
 
 import dataclasses
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from vit_tf import checkpoints, mapping, models
-from vit_tf.checkpoints.local_dir import check_architecture, read_config
-from vit_tf.checkpoints.random import RandomTensors
-from vit_tf.configs import local_dir
+from vit_tf import checkpoints, keras_file, mapping, models
+from vit_tf.adaptation import adapt
+from vit_tf.architectures import plain
+from vit_tf.checkpoint import Checkpoint, read_checkpoint
+from vit_tf.checkpoints import shards
+from vit_tf.checkpoints.errors import CheckpointError, listing
+from vit_tf.checkpoints.random import RANDOM, RandomTensors, seed_of
+from vit_tf.configs import common
 from vit_tf.export.bundle import sha256
+from vit_tf.find_config import config_of, note_of, same_models, untold
+from vit_tf.keras_file import WEIGHTS_H5
 from vit_tf.layers.initializers import skip_init
 from vit_tf.proof import shared_arguments
 from vit_tf.reference import pretrained_cfg, pretrained_tensors
 
-RANDOM = "random:"
+# What a checkpoint is adapted to, where it was made for another value.
+ADAPTED = ("img_size", "in_chans", "num_classes", "patch_size", "window_size")
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the tensors come from."""
+    """Where the tensors come from.
+
+    Attributes:
+        uri: What was asked for.
+        tensors: timm name -> array, fitting the configured model.
+        facts: timm's `pretrained_cfg`: preprocessing, licence; and `label_names`.
+        file: What was read, if it is a file.
+        notes: What was found there and what was done with it, a line each.
+        trained_by: "jax" where it was trained by JAX's function, or "timm".
+    """
 
     uri: str
     tensors: checkpoints.Tensors
-    facts: Mapping[str, Any]  # timm's pretrained_cfg: preprocessing, licence
+    facts: Mapping[str, Any]
     file: Path | None = None
+    notes: tuple[str, ...] = ()
+    trained_by: str = "timm"
 
     def hash(self) -> str:
-        """The file's sha256, or "" where there is no file."""
-        return sha256(self.file) if self.file else ""
+        """The file's sha256, or "" where there is no file.
 
-    def to_json(self) -> dict[str, Any]:
-        parameters = sum(int(np.prod(t.shape)) for t in self.tensors.values())
+        Of a sharded checkpoint, that of its index and all files that it names.
+        """
+        if self.file is None:
+            return ""
+        named = shards.file_names(self.file) if shards.is_index(self.file) else []
+        return sha256(self.file, *(self.file.with_name(name) for name in named))
+
+    def to_json(self, dtype: str) -> dict[str, Any]:
+        """What is known of it, where a model in `dtype` is made of it."""
+        sizes, dtypes = [], set()
+        for tensor in self.tensors.values():
+            sizes.append(int(np.prod(tensor.shape)))
+            dtypes.add(tensor.dtype.name)
         return {
             "uri": self.uri,
-            "tensors": len(self.tensors),
-            "parameters": parameters,
+            "tensors": len(sizes),
+            "parameters": sum(sizes),
+            "dtypes": sorted(dtypes),
+            "notes": [*self.notes, *_rounding(dtypes, dtype)],
         }
 
 
-def find_config(model: str, checkpoint: str | Path = "") -> tuple[str, str]:
-    """Which configuration says how to build `model` for `checkpoint`.
+def read(
+    config: ConfigDict,
+    checkpoint: str | Path = "",
+    *,
+    checkpoint_key: str = "",
+    dialect: str = "",
+) -> Source:
+    """The tensors that `checkpoint` names, for the model that `config` describes.
 
-    A timm local directory states its own; `model` must then agree, and may be "".
-    Otherwise `model` names it; where nothing else is asked for than timm's pretrained
-    weights, "name" stands for timm's default tag of it, as it does in timm.
-
-    Returns:
-        A module of `configs/`, and what to call its `get_config` with.
-
-    Raises:
-        UnknownModelError: if there is no such model or tag.
-        CheckpointError: if the checkpoint is not there, or states another model.
-        ValueError: if nothing says which model it is.
-    """
-    uri = str(checkpoint)
-    if uri and not uri.startswith(RANDOM):
-        checkpoints.locate(uri)
-        if Path(uri).is_dir():
-            local_dir.get_config(uri, architecture=model.partition(".")[0])
-            return "local_dir", uri
-    if not model:
-        what = f"{uri} does not say which model it is" if uri else "no model is named"
-        raise ValueError(
-            f"{what}; expected: --model=NAME, --config=configs/FAMILY.py:NAME, or as "
-            "--checkpoint a timm local directory, which says it itself"
-        )
-    config = models.get_config(model)
-    if not uri and not config.tag:
-        tag = pretrained_cfg(model).get("tag", "")
-        return config.family, f"{model}.{tag}".rstrip(".")
-    return config.family, model
-
-
-def read(config: ConfigDict, checkpoint: str | Path = "") -> Source:
-    """The tensors that `checkpoint` names, and what is known about them.
+    What was made for other images or another number of classes is adapted as timm
+    does it, and the source's notes say so.
 
     Raises:
-        CheckpointError: if they cannot be had, or were made for another model than
-            `config` describes.
+        CheckpointError: if they cannot be had, or were made for another model.
     """
     uri = str(checkpoint)
+    if not uri or uri.startswith(RANDOM) or keras_file.is_keras_file(uri):
+        _check_unused(uri, checkpoint_key=checkpoint_key, dialect=dialect)
     if not uri:
         return _pretrained(config)
-    facts = _facts(config)
+    facts = _facts([f"{config.architecture}.{config.tag}".rstrip(".")])
     if uri.startswith(RANDOM):
-        tensors = RandomTensors(parameter_shapes(config), _seed(uri))
+        tensors = RandomTensors(parameter_shapes(config), seed_of(uri))
         return Source(uri, tensors, facts)
-    path = checkpoints.locate(uri)
-    if Path(uri).is_dir():
-        stated = read_config(uri)
-        _check_stated(config, stated, uri)
-        facts |= stated["pretrained_cfg"] | {"label_names": stated["label_names"]}
-    return Source(uri, checkpoints.read(path), facts, path)
+    if uri.endswith(WEIGHTS_H5):  # says nothing of its model
+        path = checkpoints.fetch(uri)
+        tensors = keras_file.read_tensors(path, config)
+        return Source(uri, tensors, facts, path, ("weights that Keras saved",))
+    opened = read_checkpoint(uri, checkpoint_key=checkpoint_key, dialect=dialect)
+    stored = config_of(opened, config.architecture)
+    _check_stated(opened, config)
+    tensors, notes = _adapted(opened.tensors, stored.model.to_dict(), config)
+    told = filter(None, [note_of(stored), untold(opened, config)])
+    notes = [*opened.notes, *told, *notes]
+    if config.inferred:
+        facts = _facts(same := same_models(opened))
+        notes.append(
+            f"its model has these names: {listing(same, 4)}"
+            if same
+            else f"timm has no name for its model; the closest is {config.architecture}"
+        )
+    return Source(
+        uri,
+        tensors,
+        facts | opened.facts,
+        opened.path,
+        tuple(notes),
+        "jax" if opened.dialect == "flax" else "timm",
+    )
+
+
+def _check_unused(uri: str, **options: str) -> None:
+    """
+    Raises:
+        CheckpointError: if an option is given that does not apply.
+    """
+    if given := [f"{name}={value!r}" for name, value in options.items() if value]:
+        raise CheckpointError(
+            f"{uri or 'timm'}: {', '.join(given)} found; expected: neither, as there "
+            "is one model in it, under timm's names"
+        )
+
+
+def _rounding(dtypes: set[str], dtype: str) -> list[str]:
+    if "float64" in dtypes and dtype != "float64":
+        return ["float64 is rounded to float32: --config.dtype=float64 keeps it"]
+    return []
 
 
 def parameter_shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
@@ -109,23 +152,30 @@ def parameter_shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _adapted(
+    tensors: checkpoints.Tensors, stored: Mapping[str, Any], config: ConfigDict
+) -> tuple[checkpoints.Tensors, list[str]]:
+    wanted = config.model.to_dict()
+    seed = config.parity.seed
+    return adapt(tensors, stored, wanted, config.model_class, seed=seed)
+
+
 def _pretrained(config: ConfigDict) -> Source:
     name = f"{config.architecture}.{config.tag}".rstrip(".")
     facts = pretrained_cfg(name)
-    classes, found = config.model.num_classes, facts["num_classes"]
-    if classes not in (found, 0):
-        raise checkpoints.CheckpointError(
-            f"timm's weights for {name}: {found} classes found, {classes} expected; "
-            "timm would draw a random head. num_classes=0 leaves the head out"
-        )
+    stored = {
+        **shared_arguments(config),
+        **common.tag_arguments(config.architecture, facts["tag"]),
+    }
     try:
-        tensors = pretrained_tensors(name, shared_arguments(config))
+        tensors = pretrained_tensors(name, stored)
     except Exception as error:  # timm, a hub and a reader: each has its own
-        raise checkpoints.CheckpointError(
+        raise CheckpointError(
             f"timm's weights for {name} cannot be had: {_reason(error)}. Expected: a "
             "connection, weights in timm's cache, or a file as --checkpoint"
         ) from error
-    return Source(f"timm:{name}", tensors, facts)
+    tensors, notes = _adapted(tensors, stored, config)
+    return Source(f"timm:{name}", tensors, facts, notes=tuple(notes))
 
 
 def _reason(error: BaseException) -> str:
@@ -140,40 +190,29 @@ def _reason(error: BaseException) -> str:
     return said if why == said else f"{said} ({why})"
 
 
-def _facts(config: ConfigDict) -> dict[str, Any]:
-    """How timm preprocesses for this model; nothing on weights that are not timm's."""
-    name = f"{config.architecture}.{config.tag}".rstrip(".")
-    facts = pretrained_cfg(name)
-    return {k: v for k, v in facts.items() if k not in ("license", "label_names")}
+def _facts(names: Sequence[str]) -> dict[str, Any]:
+    """How timm preprocesses for these models, where it does the same for all of them.
+
+    Nothing on weights that are not timm's.
+    """
+    first, *others = map(pretrained_cfg, names) if names else [{}]
+    return {
+        name: value
+        for name, value in first.items()
+        if name not in ("license", "label_names")
+        and all(other[name] == value for other in others)
+    }
 
 
-def _seed(uri: str) -> int:
-    text = uri.removeprefix(RANDOM)
-    if not text.isdecimal():
-        raise checkpoints.CheckpointError(
-            f"checkpoint {uri!r}: {text!r} found, a whole number expected after "
-            f"{RANDOM!r}"
-        )
-    return int(text)
-
-
-def _check_stated(config: ConfigDict, stated: Mapping[str, Any], uri: str) -> None:
+def _check_stated(opened: Checkpoint, config: ConfigDict) -> None:
     """Weights of one model in another may fit, and be wrong: num_heads has no shape."""
-    check_architecture(uri, stated["architecture"], config.architecture)
     asked = config.model.to_dict()
     differing = [
         f"{name}={value!r} found, {asked.get(name)!r} expected"
-        for name, value in stated["model_args"].items()
-        if not name.endswith("_rate") and _plain(value) != _plain(asked.get(name))
+        for name, value in opened.arguments.items()
+        if name not in ADAPTED
+        and not name.endswith("_rate")
+        and plain(value) != plain(asked.get(name))
     ]
     if differing:
-        raise checkpoints.CheckpointError(
-            f"{Path(uri) / 'config.json'}: {'; '.join(differing)}"
-        )
-
-
-def _plain(value: Any) -> Any:
-    """A value as another spelling of it has it: 8, (8, 8) and [8, 8] are one size."""
-    if not isinstance(value, (list, tuple)):
-        return value
-    return value[0] if list(value) == [*value[:1]] * len(value) else tuple(value)
+        raise CheckpointError(f"{opened.stated_in}: {'; '.join(differing)}")

@@ -52,7 +52,7 @@ def load(bundle: str | Path) -> keras.Model:
         )
     config = ConfigDict(json.loads((bundle / CONFIG).read_text()))
     with skip_init():
-        model = models.build(config)
+        model = models.build(config, dtype=config.get("dtype"))
     try:
         checkpoint = tf.train.load_checkpoint(str(bundle / VARIABLES))
     except (tf.errors.OpError, ValueError) as error:
@@ -83,6 +83,10 @@ def describe(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
     preprocessing = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
     height, width, channels = models.input_shape(config)
     data = {"input_size": [channels, height, width]}  # in timm's order
+    known = {key: facts[key] for key in preprocessing if key in facts}
+    for key in ("mean", "std"):  # of other channels than the model's
+        if len(known.get(key) or ()) not in (0, channels):
+            del known[key]
     names = facts.get("label_names") or []
     return {
         "architecture": config.architecture,
@@ -90,7 +94,8 @@ def describe(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
         "family": config.family,
         "model_class": config.model_class,
         "model": config.model.to_dict(),
-        "data": data | {key: facts[key] for key in preprocessing if key in facts},
+        "dtype": config.dtype,
+        "data": data | known,
         "label_names": names if len(names) == config.model.num_classes else None,
         "license": facts.get("license"),
     }
@@ -101,9 +106,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(*paths: Path) -> str:
+    """That of a file, or of several files' bytes, one behind the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def hashes(directory: Path) -> dict[str, str]:

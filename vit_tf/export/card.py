@@ -13,7 +13,7 @@ CARD = """\
 `{architecture}`, converted from PyTorch (timm) by vit_tf, which
 {claim}.
 
-* Source: `{uri}`{sha256}
+* Source: `{uri}`{sha256}{notes}
 * Licence of the weights: {license}
 * {tensors:,} tensors, {parameters:,} parameters
 
@@ -52,7 +52,7 @@ def render(
     """
     Args:
         described: What `config.json` holds.
-        source: uri, sha256, tensors, parameters.
+        source: uri, sha256, notes, tensors, parameters.
         reports: What was compared.
         shapes: signature -> output -> shape, for one image.
         name: The bundle's folder.
@@ -73,6 +73,7 @@ def render(
         tag=f".{described['tag']}" if described["tag"] else "",
         uri=source["uri"],
         sha256=f", sha256 `{source['sha256']}`" if source["sha256"] else "",
+        notes="".join(f"\n  * {note}" for note in source["notes"]),
         license=described["license"] or "not stated by the source",
         tensors=source["tensors"],
         parameters=source["parameters"],

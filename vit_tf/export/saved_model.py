@@ -1,8 +1,10 @@
 """A model as a SavedModel that TensorFlow alone can serve, and train."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -27,6 +29,8 @@ def save(model: keras.Model, directory: Path) -> None:
       (B * windows, heads, N, N) where attention is to windows.
 
     Height and width are those of the model, or any where it has `dynamic_img_size`.
+    Images are float32 whatever the model computes in, and so is what comes out; of a
+    model in float64, float64.
 
     Its checkpoint holds each weight once, under `weights/` and timm's name.
     """
@@ -38,11 +42,17 @@ def save(model: keras.Model, directory: Path) -> None:
     size = (None, None) if model.dynamic_img_size else model.img_size
     images = tf.TensorSpec((None, *size, model.in_chans), name="images")
 
-    inference = _traced(_logits(model, training=False), images)
+    def traced(function: Callable) -> Callable:
+        in_its_dtype = tf.function(
+            functools.partial(run, model, function), autograph=False
+        )
+        return in_its_dtype.get_concrete_function(images)
+
+    inference = traced(_logits(model, training=False))
     training_step = inference
     if _trains_differently(model):
-        training_step = _traced(_logits(model, training=True), images)
-    everything = _traced(_features_and_attention(model), images)
+        training_step = traced(_logits(model, training=True))
+    everything = traced(_features_and_attention(model))
 
     # What follows calls these three: each is traced once, whoever returns a part of
     # it, and what nobody returns is pruned before it runs.
@@ -72,8 +82,15 @@ def save(model: keras.Model, directory: Path) -> None:
     tf.saved_model.save(root, str(directory), signatures=signatures)
 
 
-def _traced(function: Callable, images: tf.TensorSpec) -> Callable:
-    return tf.function(function, autograph=False).get_concrete_function(images)
+def run(model: keras.Model, function: Callable, images: tf.Tensor) -> Any:
+    """What `function` of a model gives for images in float32.
+
+    Images are cast to what the model takes, and half precision back to float32.
+    """
+    outputs = function(tf.cast(images, model.variable_dtype))
+    return tf.nest.map_structure(
+        lambda x: tf.cast(x, tf.float32) if x.dtype.size < 4 else x, outputs
+    )
 
 
 def is_attention(name: str) -> bool:
