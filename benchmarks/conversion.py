@@ -2,6 +2,7 @@
 
     python benchmarks/conversion.py
     python benchmarks/conversion.py --model=vit_tiny_patch16_224 --repeats=1
+    python benchmarks/conversion.py --container=pth
 
 A checkpoint with random weights is written to a temporary folder. Then, in turn and
 `--repeats` times each, it is copied (the floor), converted with parity and converted
@@ -45,6 +46,7 @@ GB = 1e9
 CHUNK = 16 << 20  # bytes
 CONVERT = "all but imports"
 TOTAL = "total"
+IMPORTS, READ = "imports", "read the checkpoint"
 FILL, WRITE, READ_BACK = (  # steps of a conversion that TensorFlow alone has, too
     "build and fill the model",
     "write the SavedModel",
@@ -52,7 +54,12 @@ FILL, WRITE, READ_BACK = (  # steps of a conversion that TensorFlow alone has, t
 )
 FLOOR_RATIO = 3  # what a conversion may take, in floors
 EXTRA_GB = 1.0  # what it may hold beside twice the weights
+READ_RATIO = 1.2  # what reading and assigning may hold above the model, in tensors
+CONTAINERS = ("safetensors", "pth", "npz")
 _MODEL = flags.DEFINE_string("model", "vit_large_patch16_224", "timm's name")
+_CONTAINER = flags.DEFINE_enum(
+    "container", CONTAINERS[0], CONTAINERS, "the kind of file that is converted"
+)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "runs of each kind", lower_bound=1)
 _WORK_DIR = flags.DEFINE_string(
     "work_dir", None, "where the temporary folder is made; by default the system's"
@@ -62,14 +69,22 @@ Run = dict[str, tuple[float, ...]]  # step -> seconds, and of a conversion peak 
 
 
 def write_checkpoint(model: str, path: Path) -> None:
-    """A .safetensors file of random weights for timm's `model`."""
+    """A file of random weights for timm's `model`, of the kind that `path` names."""
     quiet.import_tensorflow()
+    import numpy as np
+    import torch
     from safetensors.numpy import save_file
 
     from vit_tf import get_config
     from vit_tf.source import read
 
-    save_file(dict(read(get_config(model), "random:0").tensors), path)
+    tensors = dict(read(get_config(model), "random:0").tensors)
+    if path.suffix == ".npz":
+        np.savez(path, **tensors)
+    elif path.suffix == ".pth":
+        torch.save({k: torch.from_numpy(v) for k, v in tensors.items()}, path)
+    else:
+        save_file(tensors, path)
 
 
 def convert(
@@ -87,7 +102,7 @@ def convert(
         Seconds and peak GB of the steps, and how the memory was measured.
     """
     memory = PeakMemory()
-    names, begins, peaks = ["imports"], [started], []
+    names, begins, peaks = [IMPORTS], [started], []
 
     def progress(step: str) -> None:
         names.append(step)
@@ -224,24 +239,29 @@ def report(proven: Run, plain: Run, alone: Run, floor: Run, weights: int) -> str
     ratio = plain[CONVERT][0] / floor[TOTAL][0]
     least = alone[CONVERT][0] / floor[TOTAL][0]
     extra = proven[TOTAL][1] - 2 * weights / GB
+    peak = max(plain[READ][1], plain[FILL][1]) - plain[IMPORTS][1]
+    reading = peak / (weights / GB) - 1
     return f"""{measure.table(header, rows)}
 
 without parity, all but imports / floor: \
 expected at most {FLOOR_RATIO:.2f}, reached {ratio:.2f}
 TensorFlow alone / floor: {least:.2f}
 peak with parity - 2 x weights: \
-expected at most {EXTRA_GB:.2f} GB, reached {extra:.2f} GB"""
+expected at most {EXTRA_GB:.2f} GB, reached {extra:.2f} GB
+reading and assigning, peak above the model / tensors: \
+expected at most {READ_RATIO:.2f}, reached {reading:.2f}"""
 
 
 def main(argv: list[str]) -> None:
     model, repeats = _MODEL.value, _REPEATS.value
     with tempfile.TemporaryDirectory(dir=_WORK_DIR.value) as folder:
-        checkpoint = Path(folder) / "checkpoint.safetensors"
+        checkpoint = Path(folder) / f"checkpoint.{_CONTAINER.value}"
         measure.in_fresh_process(write_checkpoint, model, checkpoint)
         weights = checkpoint.stat().st_size
         with measure.conditions():
             *runs, method = measure_all(model, checkpoint, repeats)
-    print(f"{model}, {weights / GB:.3f} GB; medians of {repeats}; memory by {method}\n")
+    print(f"{model}, {checkpoint.name}, {weights / GB:.3f} GB; medians of {repeats}")
+    print(f"memory by {method}\n")
     print(report(*runs, weights))
 
 
