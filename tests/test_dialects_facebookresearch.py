@@ -11,8 +11,8 @@ from timm.layers import SwiGLUPacked
 from timm.models import cait
 from timm.models.vision_transformer import checkpoint_filter_fn
 
-from vit_tf.checkpoints import UnknownLayoutError
 from vit_tf.checkpoints.dialects.facebookresearch import FACEBOOKRESEARCH
+from vit_tf.checkpoints.errors import UnknownLayoutError
 
 MICRO = dict(patch_size=16, embed_dim=24, depth=2, num_heads=3)
 DINOV2 = {**MICRO, "depth": 3}
