@@ -31,9 +31,10 @@ _MODEL = flags.DEFINE_string(
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "",
-    "a .safetensors, .pth, .pt, .bin, .ckpt, .npz or .keras file; a folder of timm or "
-    "transformers; hf-hub:ORG/NAME, https://... or gs://...; random:SEED; or nothing: "
-    "timm's pretrained weights. --model may be left out where it tells which model",
+    "a .safetensors, .pth, .pth.tar, .pt, .bin, .ckpt, .npz, .keras or .weights.h5; "
+    "a folder of timm or transformers; hf-hub:ORG/NAME, https://... or gs://...; "
+    "random:SEED; or nothing: timm's pretrained weights. --model may be left out where "
+    "it tells which model",
 )
 _CHECKPOINT_KEY = flags.DEFINE_string(
     "checkpoint_key", "", "which of several models in a file, e.g. model_ema, teacher"

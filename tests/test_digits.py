@@ -16,17 +16,17 @@ from digits import compare_top1, splits  # noqa: E402
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    from vit_tf.configs import local_dir
+    from vit_tf.configs import checkpoint
 
-    config = local_dir.get_config(str(DIGITS))
+    config = checkpoint.get_config(f"uri={DIGITS}")
     directory = tmp_path_factory.mktemp("digits") / "bundle"
     return pipeline.convert(config, directory, checkpoint=DIGITS)
 
 
 def test_the_directory_says_which_model_it_holds():
-    from vit_tf.configs import local_dir
+    from vit_tf.configs import checkpoint
 
-    config = local_dir.get_config(str(DIGITS))
+    config = checkpoint.get_config(f"uri={DIGITS}")
     assert config.architecture == "deit_tiny_patch16_224"
     assert config.model.img_size == 8
     assert config.model.in_chans == 1

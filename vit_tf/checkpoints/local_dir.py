@@ -69,18 +69,6 @@ def config_beside(weights: Path) -> dict[str, Any]:
     return read_json(path) if weights.name in WEIGHTS and path.is_file() else {}
 
 
-def check_architecture(directory: str | Path, stated: str, asked: str) -> None:
-    """
-    Raises:
-        CheckpointError: if a directory's architecture is not the one asked for.
-    """
-    if stated != asked:
-        raise CheckpointError(
-            f"{Path(directory) / 'config.json'}: the architecture {stated!r} found, "
-            f"{asked!r} expected"
-        )
-
-
 def weights_file(directory: str | Path) -> Path:
     """
     Raises:
