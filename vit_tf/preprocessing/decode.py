@@ -31,6 +31,21 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
+def is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether a file's bytes begin as a JPEG's do."""
+    return tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
+
+
+def decode_jpeg_window(
+    encoded: tf.Tensor, low: tf.Tensor, high: tf.Tensor
+) -> tf.Tensor:
+    """As `decode`, of a JPEG: the pixels from `low` to before `high`, (2,) int64."""
+    window = tf.cast(tf.concat([low, high - low], axis=0), tf.int32)
+    return tf.io.decode_and_crop_jpeg(
+        encoded, window, channels=3, fancy_upscaling=True, dct_method="INTEGER_ACCURATE"
+    )
+
+
 def _jpeg_or_png(encoded: tf.Tensor) -> tf.Tensor:
     grey_16 = tf.strings.substr(encoded, 24, 2) == b"\x10\x00"
     png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
