@@ -13,10 +13,11 @@ batches; that they do, bit for bit, is checked before anything is timed.
   antialiasing and a crop in place of it. That is what a port usually does: its pixels
   are others.
 
-Each size and number of threads has a fresh process. There, after one epoch to warm up,
-every round times one epoch of each, in an order drawn anew; what is reported is each
-one's median time for an image, and that relative to timm's (below 1.00 it is faster).
-Run it on an idle machine; what others took meanwhile is printed.
+Each size and number of threads has a fresh process. There every round times one epoch
+of each, in an order drawn anew, from the first batch's arrival to the last one's: what
+an epoch costs to begin (TensorFlow builds its graph then) is left out on both sides.
+What is reported is each one's median time for an image, and that relative to timm's
+(below 1.00 it is faster). Run it on an idle machine; what others took is printed.
 """
 
 import functools
@@ -56,7 +57,7 @@ def compare(
 ) -> dict[str, float]:
     """Milliseconds an image of each contender, in this process."""
     width, height = (int(edge) for edge in size.split("x"))
-    count = max(4 * BATCH, round(megapixels * 1e6 / (width * height)))
+    count = max(6 * BATCH, round(megapixels * 1e6 / (width * height)))
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), width, height, count)
         # timm's first: its workers fork, as they do by default on Linux, before
@@ -66,8 +67,7 @@ def compare(
         expected = np.concatenate(list(contenders[TIMM]()))
         contenders |= tensorflow_epochs(folder, interpolation, threads)
         check_same(expected, np.concatenate(list(contenders[OURS]())))
-        times = timed(contenders, rounds)
-    return {name: 1e3 * seconds / count for name, seconds in times.items()}
+        return timed(contenders, rounds)
 
 
 def write_images(folder: Path, width: int, height: int, count: int) -> None:
@@ -162,18 +162,16 @@ def check_same(expected: np.ndarray, found: np.ndarray) -> None:
 
 
 def timed(contenders: dict[str, Epoch], rounds: int) -> dict[str, float]:
-    """The median seconds of each one's epoch, called in turn."""
-    for epoch in contenders.values():
-        for _ in epoch():
-            pass
+    """The median milliseconds an image of each one's epochs, run in turn."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     order = random.Random(0)
     for _ in range(rounds):
         for name in order.sample(list(contenders), len(contenders)):
+            batches = iter(contenders[name]())
+            next(batches)  # workers have started, graphs are built
             begin = time.perf_counter()
-            for _ in contenders[name]():
-                pass
-            times[name].append(time.perf_counter() - begin)
+            count = sum(len(batch) for batch in batches)
+            times[name].append(1e3 * (time.perf_counter() - begin) / count)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -1,9 +1,17 @@
 """An image resized and cropped as Pillow and torchvision do, bit for bit."""
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from vit_tf.preprocessing.data_config import DataConfig
-from vit_tf.preprocessing.decode import decode, decode_jpeg_window, is_jpeg
+from vit_tf.preprocessing.decode import (
+    decode,
+    decode_jpeg_window,
+    is_jpeg,
+    jpeg_size,
+)
 from vit_tf.preprocessing.geometry import Window, window
 from vit_tf.preprocessing.resample import Weights, resample, resample_weights
 
@@ -22,67 +30,62 @@ def crop(image: tf.Tensor, data: DataConfig) -> tf.Tensor:
     Returns:
         (height, width, channels) uint8.
     """
-    if image.dtype != tf.string:
-        return _crop_pixels(image, data)
-    return tf.cond(
-        is_jpeg(image),
-        lambda: _crop_jpeg(image, data),
-        lambda: _crop_pixels(decode(image), data),
-    )
-
-
-def _crop_jpeg(encoded: tf.Tensor, data: DataConfig) -> tf.Tensor:
-    size = tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64)
-    seen, weights = _plan(size, data)
-    low = tf.maximum(weights.low - _AROUND, 0)
-    high = tf.minimum(weights.high + _AROUND, size)
-    pixels = decode_jpeg_window(encoded, low, high)
-    return _cropped(pixels, low, size, seen, weights, data)
-
-
-def _crop_pixels(pixels: tf.Tensor, data: DataConfig) -> tf.Tensor:
-    size = tf.shape(pixels, tf.int64)[:2]
-    seen, weights = _plan(size, data)
-    low, high = weights.low, weights.high
-    pixels = pixels[low[0] : high[0], low[1] : high[1]]
-    return _cropped(pixels, low, size, seen, weights, data)
-
-
-def _plan(size: tf.Tensor, data: DataConfig) -> tuple[Window, Weights]:
+    size, part = _opened(image)
     seen = window(size, data)
-    outputs = max(data.size)
-    weights = resample_weights(
-        size, seen.resized, seen.start, seen.length, outputs, data.interpolation
-    )
-    return seen, weights
-
-
-def _cropped(
-    pixels: tf.Tensor,
-    origin: tf.Tensor,
-    size: tf.Tensor,
-    seen: Window,
-    weights: Weights,
-    data: DataConfig,
-) -> tf.Tensor:
-    """The crop from the part of an image of this size that begins at `origin`."""
+    weights = resample_weights(size, seen, max(data.size), data.interpolation)
+    pixels, origin = part(weights.low, weights.high)
     if data.input_size[0] == 1:
         pixels = _grey(pixels)
+    rows_first = _rows_first(size, seen.resized, data.pillow)
+    resampled = _resampled(pixels, origin, weights, rows_first)
+    return _filled(resampled[: seen.length[0], : seen.length[1]], seen, data)
 
-    def rows(pixels: tf.Tensor) -> tf.Tensor:  # the pass along the height
-        return resample(pixels, origin, weights, axis=0)[: seen.length[0]]
 
-    def columns(pixels: tf.Tensor) -> tf.Tensor:
-        turned = tf.transpose(pixels, (1, 0, 2))
-        turned = resample(turned, origin, weights, axis=1)[: seen.length[1]]
-        return tf.transpose(turned, (1, 0, 2))
+def _opened(image: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """An image's size, (2,) int64, and what gives a part of it.
 
-    resampled = tf.cond(
-        _rows_first(size, seen.resized, data.pillow),
-        lambda: columns(rows(pixels)),
-        lambda: rows(columns(pixels)),
+    That takes the part's first pixel and the one behind its last, (2,) int64 each, and
+    gives at least this part, (N, M, 3) uint8, and which pixel it begins with.
+    """
+    if image.dtype != tf.string:
+        return tf.shape(image, tf.int64)[:2], functools.partial(_cut, image)
+    jpeg = is_jpeg(image)
+    nothing = tf.zeros((0, 0, 3), tf.uint8)
+    pixels = tf.cond(jpeg, lambda: nothing, lambda: decode(image))
+    size = tf.cond(
+        jpeg, lambda: jpeg_size(image), lambda: tf.shape(pixels, tf.int64)[:2]
     )
-    return _filled(resampled, seen, data)
+
+    def part(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def decoded() -> tuple[tf.Tensor, tf.Tensor]:
+            begin = tf.maximum(low - _AROUND, 0)
+            end = tf.minimum(high + _AROUND, size)
+            return decode_jpeg_window(image, begin, end), begin
+
+        return tf.cond(jpeg, decoded, lambda: _cut(pixels, low, high))
+
+    return size, part
+
+
+def _cut(
+    pixels: tf.Tensor, low: tf.Tensor, high: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    return pixels[low[0] : high[0], low[1] : high[1]], low
+
+
+def _resampled(
+    pixels: tf.Tensor, origin: tf.Tensor, weights: Weights, rows_first: tf.Tensor
+) -> tf.Tensor:
+    """Both passes, each along the first axis: the image is turned between them."""
+
+    def turned(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.transpose(pixels, (1, 0, 2))
+
+    first = tf.where(rows_first, tf.constant(0, tf.int64), 1)
+    pixels = tf.cond(rows_first, lambda: pixels, lambda: turned(pixels))
+    pixels = turned(resample(pixels, origin, weights, axis=first))
+    pixels = resample(pixels, origin, weights, axis=1 - first)
+    return tf.cond(rows_first, lambda: turned(pixels), lambda: pixels)
 
 
 def _rows_first(size: tf.Tensor, resized: tf.Tensor, pillow: str) -> tf.Tensor:

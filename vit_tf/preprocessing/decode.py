@@ -36,6 +36,11 @@ def is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
 
 
+def jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
+    """(height, width) of a JPEG, (2,) int64."""
+    return tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64)
+
+
 def decode_jpeg_window(
     encoded: tf.Tensor, low: tf.Tensor, high: tf.Tensor
 ) -> tf.Tensor:

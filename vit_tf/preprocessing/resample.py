@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from vit_tf.preprocessing.geometry import Window
+
 SUPPORT = {"bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 _PRECISION = 2.0**22
 _BLOCK = 8  # outputs that one product computes, from the pixels that they share
@@ -35,29 +37,22 @@ class Weights(NamedTuple):
 
 
 def resample_weights(
-    size: tf.Tensor,
-    resized: tf.Tensor,
-    start: tf.Tensor,
-    length: tf.Tensor,
-    outputs: int,
-    interpolation: str,
+    size: tf.Tensor, seen: Window, outputs: int, interpolation: str
 ) -> Weights:
     """The weights of Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc`.
 
     Args:
         size: (height, width) of the image, (2,) int64.
-        resized: Of the resized image.
-        start: Where in it the window begins.
-        length: How long the window is, at most `outputs`.
-        outputs: How many outputs there are to be along each axis; those behind the
-            window repeat its last.
+        seen: The window in the resized image.
+        outputs: How many outputs there are to be along each axis, at least as many as
+            the window has; those behind it repeat its last.
         interpolation: Pillow's filter.
     """
     blocks = -(-outputs // _BLOCK)
     offsets = tf.range(blocks * _BLOCK, dtype=tf.int64)
-    position = start[:, None] + tf.minimum(offsets, length[:, None] - 1)
+    position = seen.start[:, None] + tf.minimum(offsets, seen.length[:, None] - 1)
     edge = tf.cast(size, tf.float64)
-    scale = (edge / tf.cast(resized, tf.float64))[:, None]
+    scale = (edge / tf.cast(seen.resized, tf.float64))[:, None]
     filter_scale = tf.maximum(scale, 1.0)
     support = SUPPORT[interpolation] * filter_scale
     center = (tf.cast(position, tf.float64) + 0.5) * scale
@@ -88,7 +83,7 @@ def resample_weights(
 
 
 def resample(
-    pixels: tf.Tensor, origin: tf.Tensor, weights: Weights, *, axis: int
+    pixels: tf.Tensor, origin: tf.Tensor, weights: Weights, *, axis: tf.Tensor
 ) -> tf.Tensor:
     """One pass, along the first axis of what is given.
 
@@ -96,7 +91,7 @@ def resample(
         pixels: (N, M, channels) uint8, a part of the image.
         origin: (2,) int64, which of the image's pixels the part begins with.
         weights: Of both passes.
-        axis: Whose are meant: 0 for the height's, 1 for the width's.
+        axis: () int64, whose are meant: 0 for the height's, 1 for the width's.
 
     Returns:
         (outputs, M, channels) uint8.
