@@ -35,6 +35,10 @@ def window(size: tf.Tensor, data: DataConfig) -> Window:
     Args:
         size: (height, width) of the image, (2,) int64.
         data: How images are transformed.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if an edge of the resized image has no pixel, as
+            Pillow refuses too.
     """
     resized = _resized(size, data)
     kept = tf.constant(data.size, tf.int64)
@@ -59,4 +63,7 @@ def _resized(size: tf.Tensor, data: DataConfig) -> tf.Tensor:
     ratios = tf.math.divide_no_nan(size, tf.constant((height, width), tf.float64))
     longest = data.crop_mode == "border"
     ratio = tf.reduce_max(ratios) if longest else tf.reduce_min(ratios)
-    return tf.cast(tf.round(size / ratio), tf.int64)
+    resized = tf.cast(tf.round(size / ratio), tf.int64)
+    message = "an image so narrow that an edge of it, resized, has no pixel"
+    with tf.control_dependencies([tf.debugging.assert_positive(resized, message)]):
+        return tf.maximum(resized, 1)  # what comes after is traced for 0 as well
