@@ -114,19 +114,18 @@ def _of_preprocessing(config: ConfigDict) -> list[str]:
     from vit_tf.preprocessing import DataConfig
 
     said = {k: v for k, v in config.preprocessing.items() if v is not None}
+    if not said:
+        return []
     if misfits := _misfits(said, inspect.signature(DataConfig).parameters):
         return misfits
     channels = config.model.in_chans
-    each = {
-        name: said[name] * channels
-        if len(said.get(name, ())) == 1
-        else (1.0,) * channels
-        for name in ("mean", "std")
-    }
+    for name in ("mean", "std"):
+        values = said.get(name, (1.0,))
+        said[name] = values * channels if len(values) == 1 else values
     try:
-        DataConfig(**{"input_size": (channels, 1, 1), **each, **said})
+        DataConfig(**{"input_size": (channels, 1, 1), **said})
     except ValueError as error:
-        return str(error).splitlines() if said else []
+        return str(error).splitlines()
     return []
 
 

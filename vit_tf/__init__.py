@@ -19,7 +19,7 @@ _HOMES = {
     "list_models": "vit_tf.models",
     "load": "vit_tf.export.bundle",
     "outputs": "vit_tf.activations",
-    "preprocess_input": "vit_tf.preprocess_input",
+    "preprocess_input": "vit_tf.image_input",
     "record": "vit_tf.activations",
     "resolve_data_config": "vit_tf.find_data_config",
 }

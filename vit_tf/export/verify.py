@@ -3,6 +3,7 @@
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -78,17 +79,14 @@ def verify_saved_model(
         return {name: value.numpy() for name, value in outputs.items()}
 
     with ThreadPoolExecutor() as pool:  # the first run of each optimises its graph
+        given = pool.submit(_preprocessed, loaded, samples)
         found = dict(zip(calls, pool.map(served, calls), strict=True))
-    pixels = {}
     if samples is not None:
-        files = tf.constant([*samples.files.values()])
-        preprocessed = loaded.preprocess(files).numpy()
-        pixels = dict(zip(samples.files, preprocessed, strict=True))
         expected = {**expected, **samples.expected(found)}
         found = {**found, **samples.comparable(found)}
     title = "SavedModel read back"
     report = compare_layers(_flat(expected), _flat(found), TOLERANCES[dtype], title)
-    return report, pixels
+    return report, given.result()
 
 
 def verify_keras(
@@ -100,6 +98,14 @@ def verify_keras(
     found = {"serving_default.logits": logits.numpy()}
     reference = {k: v for k, v in _flat(expected).items() if k in found}
     return compare_layers(reference, found, TOLERANCES[dtype], ".keras read back")
+
+
+def _preprocessed(loaded: Any, samples: Samples | None) -> dict[str, np.ndarray]:
+    """file -> what a SavedModel makes of it."""
+    if samples is None:
+        return {}
+    images = loaded.preprocess(tf.constant([*samples.files.values()]))
+    return dict(zip(samples.files, images.numpy(), strict=True))
 
 
 def _outputs(model: keras.Model, images: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:

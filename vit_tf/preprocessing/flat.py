@@ -40,11 +40,9 @@ def transform_flat(pixels: tf.Tensor, sizes: tf.Tensor, data: DataConfig) -> tf.
     channels, height, width = data.input_size
     sizes = tf.cast(sizes, tf.int64)
     lengths = tf.reduce_prod(sizes, axis=1) * channels
-    as_many = tf.debugging.assert_equal(
-        tf.reduce_sum(lengths),
-        tf.size(pixels, tf.int64),
-        f"sizes (height, width), times {channels} channels, and the values in pixels",
-    )
+    found, expected = tf.size(pixels, tf.int64), tf.reduce_sum(lengths)
+    told = ["values in pixels found:", found, "; by sizes expected:", expected]
+    as_many = tf.raw_ops.Assert(condition=found == expected, data=told)
     with tf.control_dependencies([as_many] if as_many is not None else []):
         pixels = tf.identity(pixels)
 
