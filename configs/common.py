@@ -97,20 +97,23 @@ def check(config: ConfigDict) -> None:
     """What flags may have set to something else than can be.
 
     Raises:
-        ValueError: listing every such field of the model and of its preprocessing.
+        ValueError: listing every such field of the model, or of its preprocessing.
     """
     from vit_tf import models
 
     cls = models.model_class(config.family, config.model_class)
     misfits = _misfits(config.model, models.parameters(cls))
     wrong = [f"config.model.{misfit}" for misfit in misfits]
-    wrong += [f"config.preprocessing.{misfit}" for misfit in _of_preprocessing(config)]
+    if not wrong:  # its size and channels are those of the images
+        misfits = _of_preprocessing(config)
+        wrong = [f"config.preprocessing.{misfit}" for misfit in misfits]
     if wrong:
         raise ValueError("; ".join(wrong))
 
 
 def _of_preprocessing(config: ConfigDict) -> list[str]:
     """What is wrong with what is said of preprocessing, whatever the source says."""
+    from vit_tf import models
     from vit_tf.preprocessing import DataConfig
 
     said = {k: v for k, v in config.preprocessing.items() if v is not None}
@@ -118,12 +121,12 @@ def _of_preprocessing(config: ConfigDict) -> list[str]:
         return []
     if misfits := _misfits(said, inspect.signature(DataConfig).parameters):
         return misfits
-    channels = config.model.in_chans
+    height, width, channels = models.input_shape(config)
     for name in ("mean", "std"):
         values = said.get(name, (1.0,))
         said[name] = values * channels if len(values) == 1 else values
     try:
-        DataConfig(**{"input_size": (channels, 1, 1), **said})
+        DataConfig(**{"input_size": (channels, height, width), **said})
     except ValueError as error:
         return str(error).splitlines()
     return []

@@ -46,7 +46,10 @@ PREPROCESSING = "--config.preprocessing."
             [*MICRO, f"{PREPROCESSING}crop_pct=0", f"{PREPROCESSING}crop_mode=top"],
             ["config.preprocessing.crop_pct=0", "config.preprocessing.crop_mode='top'"],
         ),
-        ([*MICRO, f"{PREPROCESSING}mean=(1.,2.)"], ["mean=(1.0, 2.0)", "3 numbers"]),
+        (
+            [*MICRO, f"{PREPROCESSING}mean=(1.,2.)"],
+            ["preprocessing.mean=(1.0, 2.0)", "3", "numbers"],
+        ),
         ([*MICRO, f"{PREPROCESSING}mean=('a','b')"], ["mean=('a', 'b')", "float"]),
         ([*MICRO, f"{PREPROCESSING}std=0"], ["preprocessing.std"]),
         ([*MICRO, f"{PREPROCESSING}interpolation=nearest"], ["'nearest'", "lanczos"]),

@@ -69,7 +69,8 @@ def test_every_form_of_pixels_gives_the_same(loaded):
     for image, expected in zip(IMAGES, pixels, strict=True):
         np.testing.assert_array_equal(loaded.preprocess(image[None])[0], expected)
     expected = loaded.predict(pixels)
-    one_size = loaded.signatures["serving_uint8"](images=tf.constant([IMAGES[0]] * 3))
+    same = tf.constant(np.stack([IMAGES[0]] * 3))
+    one_size = loaded.signatures["serving_uint8"](images=same)
     ragged = loaded.signatures["serving_uint8_ragged"](
         pixels=tf.constant(np.concatenate([image.ravel() for image in IMAGES])),
         sizes=tf.constant(SIZES),

@@ -243,12 +243,10 @@ def _read_back(
     samples: Samples | None,
 ) -> tuple[list[Report], PixelReport | None]:
     dtype, pixels = config.dtype, None
-    served, preprocessed = verify.verify_saved_model(
-        folder, images, expected, dtype, samples
-    )
+    served, seen = verify.verify_saved_model(folder, images, expected, dtype, samples)
     if samples is not None:
         pillow = pillow_version() if config.parity.enabled else ""
-        pixels = compare_pixels(samples.pixels, preprocessed, samples.order, pillow)
+        pixels = compare_pixels(samples.pixels, seen, samples.order, pillow)
         pixels.check()  # first: other pixels give other logits
     reports = [served]
     if "keras" in formats:

@@ -240,6 +240,15 @@ def pretrained_cfg(name: str) -> dict[str, Any]:
     return cfg.to_dict()
 
 
+def label_names(num_classes: int) -> list[str] | None:
+    """What timm's pretrained models of so many classes tell apart, as WordNet has it.
+
+    None where timm does not know: no ImageNet has as many.
+    """
+    subset = timm.data.infer_imagenet_subset({"num_classes": num_classes})
+    return timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
+
+
 def tags(name: str) -> list[str]:
     """timm's pretrained tags of an architecture, as "architecture.tag"."""
     return timm.list_pretrained(f"{name}.*")

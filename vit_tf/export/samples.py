@@ -87,7 +87,8 @@ def sample_files(data: DataConfig) -> dict[str, bytes]:
 
     The PNG is so tall that the order of Pillow's passes can be seen in it.
     """
-    height, width = (math.ceil(edge / data.crop_pct) for edge in data.size)
+    larger = min(1 / data.crop_pct, 4)  # than what is kept; no file without bounds
+    height, width = (math.ceil(edge * larger) for edge in data.size)
     sizes = {"wide.jpeg": (1.2, 1.6), "tall.png": (3.0, 1.25)}
     encode = {"wide.jpeg": tf.io.encode_jpeg, "tall.png": tf.io.encode_png}
     random = np.random.default_rng(0)
