@@ -190,7 +190,10 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def _name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", str(annotation))
+    kinds = typing.get_args(annotation)  # tuple[float, ...] is named "tuple"
+    return (
+        str(annotation) if kinds else getattr(annotation, "__name__", str(annotation))
+    )
 
 
 def _is_union(annotation: Any) -> bool:
