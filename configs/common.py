@@ -1,5 +1,6 @@
 """What every configuration holds."""
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -53,6 +54,7 @@ def make_config(
             has, or a value is not of its argument's type.
     """
     from vit_tf import models
+    from vit_tf.preprocessing import DataConfig
 
     parameters = models.parameters(models.model_class(family, model_class))
     if unknown := set(arguments) - set(parameters):
@@ -76,6 +78,11 @@ def make_config(
     config.inferred = False  # whether the architecture was told by a file's tensors
     config.dtype = "float32"  # of what is written: float64, mixed_bfloat16 ...
 
+    config.preprocessing = ConfigDict()  # None: as the source says
+    for field in dataclasses.fields(DataConfig):
+        if field.name != "input_size":
+            config.preprocessing[field.name] = _field(None, field.type)
+
     config.parity = ConfigDict()
     config.parity.enabled = True
     config.parity.reference = "timm"  # or jax: the function of the original JAX files
@@ -87,16 +94,42 @@ def make_config(
 
 
 def check(config: ConfigDict) -> None:
-    """What flags may have set to something else than the model's class takes.
+    """What flags may have set to something else than can be.
 
     Raises:
-        ValueError: listing every such field.
+        ValueError: listing every such field of the model, or of its preprocessing.
     """
     from vit_tf import models
 
     cls = models.model_class(config.family, config.model_class)
-    if misfits := _misfits(config.model, models.parameters(cls)):
-        raise ValueError("; ".join(f"config.model.{misfit}" for misfit in misfits))
+    misfits = _misfits(config.model, models.parameters(cls))
+    wrong = [f"config.model.{misfit}" for misfit in misfits]
+    if not wrong:  # its size and channels are those of the images
+        misfits = _of_preprocessing(config)
+        wrong = [f"config.preprocessing.{misfit}" for misfit in misfits]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def _of_preprocessing(config: ConfigDict) -> list[str]:
+    """What is wrong with what is said of preprocessing, whatever the source says."""
+    from vit_tf import models
+    from vit_tf.preprocessing import DataConfig
+
+    said = {k: v for k, v in config.preprocessing.items() if v is not None}
+    if not said:
+        return []
+    if misfits := _misfits(said, inspect.signature(DataConfig).parameters):
+        return misfits
+    height, width, channels = models.input_shape(config)
+    for name in ("mean", "std"):
+        values = said.get(name, (1.0,))
+        said[name] = values * channels if len(values) == 1 else values
+    try:
+        DataConfig(**{"input_size": (channels, height, width), **said})
+    except ValueError as error:
+        return str(error).splitlines()
+    return []
 
 
 def tag_arguments(name: str, tag: str) -> dict[str, Any]:
@@ -157,7 +190,10 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def _name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", str(annotation))
+    kinds = typing.get_args(annotation)  # tuple[float, ...] is named "tuple"
+    return (
+        str(annotation) if kinds else getattr(annotation, "__name__", str(annotation))
+    )
 
 
 def _is_union(annotation: Any) -> bool:

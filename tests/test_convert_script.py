@@ -8,6 +8,7 @@ import convert
 import vit_tf
 
 RANDOM = "--checkpoint=random:0"
+PREPROCESSING = "--config.preprocessing."
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,23 @@ RANDOM = "--checkpoint=random:0"
         ([*MICRO, "--config.model.global_pool=x"], ["global_pool", "'x'", "'avg'"]),
         ([*MICRO, "--config.parity.dtype=half"], ["'half'", "float32 or float64"]),
         ([*MICRO, "--config.parity.images=0"], ["images=0", "1 or more"]),
+        ([*MICRO, "--config.preprocessing.crop=1"], ["no 'crop'", "crop_pct"]),
+        (
+            [*MICRO, f"{PREPROCESSING}crop_pct=0", f"{PREPROCESSING}crop_mode=top"],
+            ["config.preprocessing.crop_pct=0", "config.preprocessing.crop_mode='top'"],
+        ),
+        (
+            [*MICRO, f"{PREPROCESSING}mean=(1.,2.)"],
+            ["preprocessing.mean=(1.0, 2.0)", "3", "numbers"],
+        ),
+        ([*MICRO, f"{PREPROCESSING}mean=('a','b')"], ["mean=('a', 'b')", "float"]),
+        ([*MICRO, f"{PREPROCESSING}std=0"], ["preprocessing.std"]),
+        ([*MICRO, f"{PREPROCESSING}interpolation=nearest"], ["'nearest'", "lanczos"]),
+        ([*MICRO, f"{PREPROCESSING}pillow=8"], ["pillow='8'", "13.0"]),
+        (
+            [*MICRO, "--config.model.in_chans=4", f"{PREPROCESSING}crop_pct=1"],
+            ["preprocessing.input_size=(4,", "1 or 3"],
+        ),
         ([*MICRO, "--formats=saved_model,onnx"], ["onnx", "saved_model, keras"]),
         ([*MICRO, "--overwrite=maybe"], ["--overwrite", "'maybe'", "bool"]),
         ([*MICRO, "--typo=1"], ["'typo'", "--help"]),

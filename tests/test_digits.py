@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import vit_tf
 from vit_tf import models, pipeline
 
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 sys.path.insert(0, str(DIGITS))
 
-from digits import compare_top1, splits  # noqa: E402
+from digits import MEAN, STD, compare_top1, splits  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,27 @@ def test_no_held_out_digit_is_classified_differently(converted):
     assert top1.disagreements == 0
     assert np.mean(top1.saved_model == top1.labels) > 0.95
     assert "images on which they disagree: 0" in str(top1)
+
+
+def test_the_files_of_held_out_digits_are_seen_and_classified_as_timm_does(converted):
+    from vit_tf import reference
+
+    images = np.round((splits()[1][0] * STD + MEAN) * 255).astype(np.uint8)
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    data = vit_tf.resolve_data_config(converted.directory)
+    pixels = reference.preprocess(data, files)
+    loaded = tf.saved_model.load(str(converted.directory))
+    np.testing.assert_array_equal(loaded.preprocess(tf.constant(files)), pixels)
+    np.testing.assert_array_equal(loaded.preprocess(images), pixels)
+    found = loaded.signatures["serving_bytes"](images=tf.constant(files))
+    original = reference.timm.create_model(f"local-dir:{DIGITS}", pretrained=True)
+    with reference.torch.inference_mode():
+        tensor = reference.torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+        classes = original.eval()(tensor).argmax(1).numpy()
+    np.testing.assert_array_equal(found["classes"][:, 0], classes)
+    np.testing.assert_array_equal(
+        found["labels"][:, 0], [str(digit).encode() for digit in classes]
+    )
 
 
 def test_the_held_out_digits_are_not_those_of_training():

@@ -60,6 +60,7 @@ def test_a_folder_of_transformers_says_all_of_itself(tmp_path):
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "crop_mode": "squash",
+        "pillow": "13.0",
     }
     assert described["model"]["norm_layer"] == "LayerNorm(eps=1e-12)"
 

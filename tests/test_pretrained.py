@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from cli import ROOT, Result, tree
 from fake_hub import serving
 from safetensors.numpy import save
@@ -96,6 +97,19 @@ def test_the_bundle_says_where_they_come_from(conversions):
     assert (described["tag"], described["license"]) == ("fb_in1k", "apache-2.0")
     proof = json.loads((folder / SERVED / "assets.extra/parity.json").read_text())
     assert proof["source"]["uri"] == f"timm:{SERVED}"
+
+
+def test_classes_of_imagenet_have_their_names(conversions):
+    folder, _, _ = conversions
+    described = json.loads((folder / SERVED / "assets.extra/config.json").read_text())
+    assert described["label_names"][0] == "tench, Tinca tinca"
+    assert len(described["label_names"]) == 1000
+    loaded = tf.saved_model.load(str(folder / SERVED))
+    found = loaded.predict(tf.zeros((1, 224, 224, 3)))
+    names = [described["label_names"][i].encode() for i in found["classes"][0]]
+    assert found["labels"][0].numpy().tolist() == names
+    other = json.loads((folder / SEVEN / "assets.extra/config.json").read_text())
+    assert other["label_names"] is None
 
 
 @pytest.mark.parametrize(

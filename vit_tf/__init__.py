@@ -10,13 +10,18 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "DataConfig": "vit_tf.preprocessing",
+    "Preprocessing": "vit_tf.preprocessing",
     "convert": "vit_tf.pipeline",
     "create_model": "vit_tf.models",
+    "create_transform": "vit_tf.preprocessing",
     "get_config": "vit_tf.models",
     "list_models": "vit_tf.models",
     "load": "vit_tf.export.bundle",
     "outputs": "vit_tf.activations",
+    "preprocess_input": "vit_tf.image_input",
     "record": "vit_tf.activations",
+    "resolve_data_config": "vit_tf.find_data_config",
 }
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"

@@ -9,15 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from ml_collections import ConfigDict
 
 from vit_tf import checkpoints, jax_function, proof
 from vit_tf.configs import common
-from vit_tf.export import bundle, card, saved_model, verify
+from vit_tf.export import bundle, card, data_config, saved_model, verify
+from vit_tf.export.samples import Samples, preprocessed, sample_files
 from vit_tf.export.staging import staged
 from vit_tf.find_config import check_said, find_config
 from vit_tf.parity import Report, compared_with_timm
+from vit_tf.parity.pixels import PixelReport, compare_pixels
+from vit_tf.preprocessing import DataConfig
+from vit_tf.reference import pillow_version, preprocess
 from vit_tf.source import Source, read
 
 FORMATS = ("saved_model", "keras")
@@ -35,6 +40,9 @@ class Conversion:
         function: "timm" or "jax", whose constants the model has (they are the same
             but for original JAX files), and how far apart the two are, if known.
         files: What the bundle holds: relative path -> bytes.
+        pixels: What the SavedModel makes of image files, compared with timm's; None
+            where it takes none.
+        unknown: Why it takes none: what is not known of preprocessing.
     """
 
     directory: Path
@@ -42,6 +50,8 @@ class Conversion:
     reports: tuple[Report, ...]
     function: Mapping[str, Any]
     files: Mapping[str, int]
+    pixels: PixelReport | None = None
+    unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         source, total = self.source, sum(self.files.values())
@@ -64,9 +74,16 @@ class Conversion:
             f"{report.worst.name} (tolerance {report.tolerance:.0e})"
             for report in self.reports
         ]
+        lines.append(f"pixels    {self.pixels or self._no_pixels()}")
         lines.append(f"written   {self.directory}, {total / 1e6:.1f} MB")
         lines += [f"          {size:>14,}  {name}" for name, size in self.files.items()]
         return "\n".join(lines)
+
+    def _no_pixels(self) -> str:
+        return (
+            f"not compared, no signature takes files: {'; '.join(self.unknown)}; "
+            "--config.preprocessing.NAME=VALUE says it"
+        )
 
 
 def convert(
@@ -142,7 +159,10 @@ def convert(
             model = proof.filled(config, source.tensors, config.dtype)
             in_float32, expected = expected, verify.expected_outputs(model, image)
             reports += _compare_dtype(in_float32, expected, config.dtype)
-        saved_model.save(model, folder)
+        described = bundle.describe(config, source.facts)
+        data = data_config.data_config(described["data"])
+        samples = _samples(config, model, data, described["label_names"])
+        saved_model.save(model, folder, data, described["label_names"])
         if "keras" in formats:
             progress("write the .keras file")
             model.save(folder / bundle.KERAS)
@@ -150,19 +170,26 @@ def convert(
         gc.collect()  # what is read back takes its memory
         progress("read back what was written")
         result_hashes = background.submit(bundle.hashes, folder)
-        reports += _read_back(folder, image, expected, formats, config.dtype)
+        read_back, pixels = _read_back(
+            config, folder, image, expected, formats, samples
+        )
 
         progress("describe it")
+        reports += read_back
         origin = source.to_json(config.dtype) | {"sha256": source_hash.result()}
-        proven = _proven(origin, result_hashes.result(), reports, function)
-        described = bundle.describe(config, source.facts)
+        proven = _proven(origin, result_hashes.result(), reports, function, pixels)
         bundle.write_json(folder / bundle.CONFIG, described)
         bundle.write_json(folder / bundle.PARITY, proven)
         shapes = verify.shapes(expected)
-        text = card.render(described, origin, reports, shapes, Path(directory).name)
+        text = card.render(
+            described, origin, reports, shapes, Path(directory).name, pixels
+        )
         (folder / "README.md").write_text(text)
     files = bundle.files(Path(directory))
-    return Conversion(Path(directory), origin, tuple(reports), function, files)
+    unknown = tuple(data_config.problems(described["data"]))
+    return Conversion(
+        Path(directory), origin, tuple(reports), function, files, pixels, unknown
+    )
 
 
 def _function(config: ConfigDict, source: Source, images: np.ndarray) -> dict[str, Any]:
@@ -185,20 +212,49 @@ def _compare_dtype(
     return [report]
 
 
+def _samples(
+    config: ConfigDict,
+    model: keras.Model,
+    data: DataConfig | None,
+    label_names: Sequence[str] | None,
+) -> Samples | None:
+    """Files, with timm's pixels of them and the model's outputs for those.
+
+    Where parity is off, with our own pixels, before they are saved.
+    """
+    if data is None:
+        return None
+    files = sample_files(data)
+    if config.parity.enabled:
+        images = preprocess(data, [*files.values()])
+        pixels = dict(zip(files, images, strict=True))
+    else:
+        pixels = preprocessed(files, data)
+    outputs = verify.outputs(model, np.stack([*pixels.values()]))
+    return Samples(files, pixels, outputs, data.pillow, label_names)
+
+
 def _read_back(
+    config: ConfigDict,
     folder: Path,
     images: np.ndarray,
     expected: verify.Outputs,
     formats: Sequence[str],
-    dtype: str,
-) -> list[Report]:
-    reports = [verify.verify_saved_model(folder, images, expected, dtype)]
+    samples: Samples | None,
+) -> tuple[list[Report], PixelReport | None]:
+    dtype, pixels = config.dtype, None
+    served, seen = verify.verify_saved_model(folder, images, expected, dtype, samples)
+    if samples is not None:
+        pillow = pillow_version() if config.parity.enabled else ""
+        pixels = compare_pixels(samples.pixels, seen, samples.order, pillow)
+        pixels.check()  # first: other pixels give other logits
+    reports = [served]
     if "keras" in formats:
         path = folder / bundle.KERAS
         reports.append(verify.verify_keras(path, images, expected, dtype))
     for read_back in reports:
         read_back.check()
-    return reports
+    return reports, pixels
 
 
 def _background() -> ThreadPoolExecutor:
@@ -211,6 +267,7 @@ def _proven(
     hashes: Mapping[str, str],
     reports: Sequence[Report],
     function: Mapping[str, Any],
+    pixels: PixelReport | None,
 ) -> dict[str, Any]:
     return {
         "compared_with_timm": compared_with_timm(reports),
@@ -219,12 +276,13 @@ def _proven(
         "result": hashes,
         "versions": _versions(),
         "reports": [report.to_json() for report in reports],
+        "pixels": pixels.to_json() if pixels else None,
     }
 
 
 def _versions() -> dict[str, str]:
     distributions = importlib.metadata.packages_distributions()
-    modules = ("tensorflow", "keras", "torch", "timm", "numpy")
+    modules = ("tensorflow", "keras", "torch", "timm", "numpy", "PIL")
     found = {m: importlib.metadata.version(distributions[m][0]) for m in modules}
     return {"vit_tf": importlib.metadata.version("vit_tf"), **found}
 

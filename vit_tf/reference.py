@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.util
+import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import PIL.Image
 import torch
 
 
@@ -48,6 +50,7 @@ from torch import nn  # noqa: E402
 
 from vit_tf.layers.spec import parse  # noqa: E402
 from vit_tf.parity import LOGITS  # noqa: E402
+from vit_tf.preprocessing import DataConfig  # noqa: E402
 
 _LAYERS = {  # constructor arguments that are classes in timm -> where they are
     "block_fn": timm.models.vision_transformer,
@@ -187,6 +190,29 @@ class Reference:
         return torch.from_numpy(channels_first).to(self.dtype)
 
 
+def preprocess(data: DataConfig, files: Sequence[bytes]) -> np.ndarray:
+    """timm's own evaluation transform of image files, as its `validate.py` reads them.
+
+    Args:
+        data: How they are transformed; the order of passes is the installed Pillow's,
+            whatever `data` says.
+        files: What each file holds.
+
+    Returns:
+        (B, height, width, channels) float32.
+    """
+    arguments = {k: v for k, v in data.to_json().items() if k != "pillow"}
+    transform = timm.data.create_transform(**arguments, is_training=False)
+    mode = "RGB" if data.input_size[0] == 3 else "L"
+    images = (PIL.Image.open(io.BytesIO(file)).convert(mode) for file in files)
+    return np.stack([transform(x).permute(1, 2, 0).numpy() for x in images])
+
+
+def pillow_version() -> str:
+    """That of the Pillow that is installed."""
+    return PIL.__version__
+
+
 def pretrained_tensors(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """timm's pretrained weights for `name` ("architecture.tag"), by timm's hub code.
 
@@ -212,6 +238,15 @@ def pretrained_cfg(name: str) -> dict[str, Any]:
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"timm has no pretrained tag {name!r}: {error}") from error
     return cfg.to_dict()
+
+
+def label_names(num_classes: int) -> list[str] | None:
+    """What timm's pretrained models of so many classes tell apart, as WordNet has it.
+
+    None where timm does not know: no ImageNet has as many.
+    """
+    subset = timm.data.infer_imagenet_subset({"num_classes": num_classes})
+    return timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
 
 
 def tags(name: str) -> list[str]:

@@ -22,7 +22,7 @@ from vit_tf.find_config import config_of, note_of, same_models, untold
 from vit_tf.keras_file import WEIGHTS_H5
 from vit_tf.layers.initializers import skip_init
 from vit_tf.proof import shared_arguments
-from vit_tf.reference import pretrained_cfg, pretrained_tensors
+from vit_tf.reference import label_names, pretrained_cfg, pretrained_tensors
 
 # What a checkpoint is adapted to, where it was made for another value.
 ADAPTED = ("img_size", "in_chans", "num_classes", "patch_size", "window_size")
@@ -175,6 +175,8 @@ def _pretrained(config: ConfigDict) -> Source:
             "connection, weights in timm's cache, or a file as --checkpoint"
         ) from error
     tensors, notes = _adapted(tensors, stored, config)
+    if not facts.get("label_names"):
+        facts["label_names"] = label_names(facts["num_classes"])
     return Source(f"timm:{name}", tensors, facts, notes=tuple(notes))
 
 

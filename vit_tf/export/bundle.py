@@ -18,8 +18,11 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from vit_tf import models
+from vit_tf.export.data_config import data_config, problems, stated
 from vit_tf.layers.initializers import skip_init
 from vit_tf.mapping import entries
+from vit_tf.models.preprocessed import Preprocessed
+from vit_tf.preprocessing import DataConfig
 
 CONFIG = Path("assets.extra/config.json")
 PARITY = Path("assets.extra/parity.json")
@@ -31,26 +34,70 @@ class BundleError(ValueError):
     """A folder is not a bundle, or not a whole one."""
 
 
-def load(bundle: str | Path) -> keras.Model:
+def load(bundle: str | Path, *, include_preprocessing: bool = False) -> keras.Model:
     """The Keras model of a bundle, ready to read, probe and train.
+
+    Its `data_config` says how its images are prepared; None where that is not known.
 
     Args:
         bundle: The folder that `convert` wrote, or a `.keras` file of such a model
             (which Keras's own loader takes too, once the model's module is imported).
+        include_preprocessing: Whether to give a model that takes images as they are
+            stored, files or uint8 (see `vit_tf.models.preprocessed`).
 
     Raises:
-        BundleError: if the folder is not a bundle of this toolkit, or its variables
-            are not those of the model that its configuration describes.
+        BundleError: if the folder is not a bundle of this toolkit, its variables are
+            not those of the model that its configuration describes, or its
+            preprocessing is to be included and is not known.
     """
     bundle = Path(bundle)
-    if bundle.is_file() and bundle.suffix == KERAS.suffix:
-        models.import_families()
-        return keras.models.load_model(bundle)
+    model = _of_keras(bundle) if _is_keras(bundle) else _of_bundle(bundle)
+    if not include_preprocessing or isinstance(model, Preprocessed):
+        return model
+    data = read_data_config(bundle)
+    return Preprocessed(model, data, name=f"{model.name}_preprocessed")
+
+
+def read_data_config(bundle: str | Path) -> DataConfig:
+    """How a bundle's images are prepared.
+
+    Raises:
+        BundleError: if the folder is not a bundle of this toolkit, or it is not known.
+    """
+    bundle = Path(bundle)
+    if _is_keras(bundle):
+        raise BundleError(
+            f"{bundle}: a model without preprocessing found; expected: a bundle, or a "
+            "file of a model that was made with include_preprocessing=True"
+        )
+    data = _described(bundle)["data"]
+    if unknown := problems(data):
+        raise BundleError(
+            f"{bundle}: how its images are prepared is not known ({'; '.join(unknown)})"
+            "; expected: config.preprocessing said it at conversion"
+        )
+    return DataConfig.from_json(data)
+
+
+def _is_keras(path: Path) -> bool:
+    return path.is_file() and path.suffix == KERAS.suffix
+
+
+def _of_keras(path: Path) -> keras.Model:
+    models.import_families()
+    return keras.models.load_model(path)
+
+
+def _described(bundle: Path) -> dict[str, Any]:
     if not is_bundle(bundle):
         raise BundleError(
             f"{bundle} is not a bundle of vit_tf: saved_model.pb and {CONFIG} expected"
         )
-    config = ConfigDict(json.loads((bundle / CONFIG).read_text()))
+    return json.loads((bundle / CONFIG).read_text())
+
+
+def _of_bundle(bundle: Path) -> keras.Model:
+    config = ConfigDict(described := _described(bundle))
     with skip_init():
         model = models.build(config, dtype=config.get("dtype"))
     try:
@@ -66,6 +113,7 @@ def load(bundle: str | Path) -> keras.Model:
         raise BundleError(f"{bundle / VARIABLES}: other shapes expected of {wrong}")
     for key, entry in keys.items():
         entry.weight.assign(checkpoint.get_tensor(key))
+    model.data_config = data_config(described["data"])
     return model
 
 
@@ -76,17 +124,14 @@ def is_bundle(directory: Path) -> bool:
 def describe(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What `config.json` holds: all that `load` and a preprocessing step need.
 
+    `data` is the whole `DataConfig` where all of it is known, or what is known.
+
     Args:
         config: The conversion's.
         facts: timm's `pretrained_cfg` of the source: mean, std, crop, licence ...
     """
-    preprocessing = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
-    height, width, channels = models.input_shape(config)
-    data = {"input_size": [channels, height, width]}  # in timm's order
-    known = {key: facts[key] for key in preprocessing if key in facts}
-    for key in ("mean", "std"):  # of other channels than the model's
-        if len(known.get(key) or ()) not in (0, channels):
-            del known[key]
+    known = stated(config, facts)
+    data = data_config(known)
     names = facts.get("label_names") or []
     return {
         "architecture": config.architecture,
@@ -95,7 +140,7 @@ def describe(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
         "model_class": config.model_class,
         "model": config.model.to_dict(),
         "dtype": config.dtype,
-        "data": data | known,
+        "data": data.to_json() if data else known,
         "label_names": names if len(names) == config.model.num_classes else None,
         "license": facts.get("license"),
     }

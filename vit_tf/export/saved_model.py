@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,18 @@ import keras
 import tensorflow as tf
 
 from vit_tf.activations import watch
+from vit_tf.export.serving import serving
 from vit_tf.export.shared_blocks import shared_blocks
 from vit_tf.mapping import entries, named_layers
+from vit_tf.preprocessing import DataConfig
 
 
-def save(model: keras.Model, directory: Path) -> None:
+def save(
+    model: keras.Model,
+    directory: Path,
+    data: DataConfig | None = None,
+    label_names: Sequence[str] | None = None,
+) -> None:
     """Writes a SavedModel.
 
     The loaded object is callable, `loaded(images, training=False)`, gives logits, and
@@ -32,7 +39,28 @@ def save(model: keras.Model, directory: Path) -> None:
     Images are float32 whatever the model computes in, and so is what comes out; of a
     model in float64, float64.
 
+    Where `data` says how images become these, three more take them as they are
+    stored:
+
+    * serving_bytes: `images` (B,) string, JPEG, PNG, BMP or WebP files;
+    * serving_uint8: `images` (B, H, W, in_chans) uint8, of any one size;
+    * serving_uint8_ragged: images of several sizes: all their values in a row,
+      `pixels` (N,) uint8, and `sizes` (B, 2) int32, height and width of each.
+
+    They give logits and probabilities (B, num_classes), and of the k = 5 likeliest
+    classes (all, of fewer) `classes` (B, k) int32, `labels` (B, k) string and `scores`
+    (B, k), their probabilities; without classes, features (B, C).
+
+    `loaded.preprocess(images)` gives what the model takes, of files and of pixels,
+    which may be a ragged tensor; `loaded.predict` gives of that what these give.
+
     Its checkpoint holds each weight once, under `weights/` and timm's name.
+
+    Args:
+        model: What is written.
+        directory: Where.
+        data: How images are transformed for it, if known.
+        label_names: Its classes' names, if known; else numbers stand for them.
     """
     root = tf.train.Checkpoint()
     root.weights = {entry.name: entry.weight.value for entry in entries(model)}
@@ -79,6 +107,10 @@ def save(model: keras.Model, directory: Path) -> None:
         )
         for signature in (serving_default, features, attention)
     }
+    if data is not None:
+        served = serving(inference, model.num_classes, data, label_names)
+        root.preprocess, root.predict = served.preprocess, served.predict
+        signatures |= served.signatures
     tf.saved_model.save(root, str(directory), signatures=signatures)
 
 

@@ -17,10 +17,10 @@ from vit_tf.architectures import plain
 from vit_tf.checkpoints.tensor_names import classifiers, first_conv
 from vit_tf.checkpoints.write import write_safetensors
 from vit_tf.export.bundle import CONFIG, PARITY, BundleError, is_bundle, load
+from vit_tf.export.data_config import STATED
 
 WEIGHTS = "model.safetensors"
 DTYPES = ("", "float32", "float16", "bfloat16")
-PREPROCESSING = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 # Arguments that timm takes as classes or objects, which JSON cannot hold.
 NOT_JSON = (
     "norm_layer", "embed_norm_layer", "mlp_layer", "block_fn", "backbone",
@@ -149,7 +149,7 @@ def timm_config(
             "custom_load": False,
             "input_size": [model.in_chans, *model.img_size],
             "fixed_input_size": not model.dynamic_img_size,
-            **{key: data[key] for key in PREPROCESSING if key in data},
+            **{key: data[key] for key in STATED if key in data},
             "num_classes": model.num_classes,
             "pool_size": None,
             "first_conv": first_conv(tensors).removesuffix(".weight"),
@@ -215,7 +215,7 @@ def _described(path: Path, model: keras.Model, architecture: str) -> dict[str, A
     from vit_tf.reference import pretrained_cfg
 
     facts = pretrained_cfg(architecture)
-    data = {key: facts[key] for key in PREPROCESSING if key in facts}
+    data = {key: facts[key] for key in STATED if key in facts}
     for key in ("mean", "std"):  # of other channels than the model's
         if len(data.get(key, ())) != model.in_chans:
             data.pop(key, None)

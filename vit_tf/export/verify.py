@@ -1,19 +1,18 @@
 """What was written, read back and compared."""
 
 import functools
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from vit_tf.activations import watch
+from vit_tf.export.samples import Outputs, Samples
 from vit_tf.export.saved_model import is_attention, run
 from vit_tf.parity import Report, compare_layers
-
-Outputs = Mapping[str, Mapping[str, np.ndarray]]  # signature -> output name -> array
 
 # A graph may be computed in another order than the layers one by one; in half
 # precision its operations also round at other places, and once each.
@@ -29,6 +28,11 @@ def expected_outputs(model: keras.Model, images: np.ndarray) -> Outputs:
     """What each signature of the written model must give for `images`."""
     outputs = run(model, functools.partial(_outputs, model), tf.constant(images))
     return tf.nest.map_structure(lambda x: x.numpy(), outputs)
+
+
+def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """What the model gives for `images`, as its SavedModel must."""
+    return run(model, model, tf.constant(images)).numpy()
 
 
 def compare_dtype(reference: Outputs, expected: Outputs, dtype: str) -> Report:
@@ -47,20 +51,42 @@ def shapes(outputs: Outputs) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def verify_saved_model(
-    directory: Path, images: np.ndarray, expected: Outputs, dtype: str = "float32"
-) -> Report:
-    """Loads the SavedModel from disk and runs every signature on `images`."""
+    directory: Path,
+    images: np.ndarray,
+    expected: Outputs,
+    dtype: str = "float32",
+    samples: Samples | None = None,
+) -> tuple[Report, dict[str, np.ndarray]]:
+    """Loads the SavedModel from disk and runs every signature.
+
+    Args:
+        directory: Where it is.
+        images: What those that take float images are given.
+        expected: What they must give.
+        dtype: What the model computes in.
+        samples: Files, and what the others must give for them.
+
+    Returns:
+        What the signatures gave; and what the model was given of each file.
+    """
     loaded = tf.saved_model.load(str(directory))
+    calls = {name: {"images": tf.constant(images)} for name in expected}
+    if samples is not None:
+        calls |= samples.calls()
 
     def served(signature: str) -> dict[str, np.ndarray]:
-        outputs = loaded.signatures[signature](tf.constant(images))
+        outputs = loaded.signatures[signature](**calls[signature])
         return {name: value.numpy() for name, value in outputs.items()}
 
     with ThreadPoolExecutor() as pool:  # the first run of each optimises its graph
-        found = dict(zip(expected, pool.map(served, expected), strict=True))
-    return compare_layers(
-        _flat(expected), _flat(found), TOLERANCES[dtype], "SavedModel read back"
-    )
+        given = pool.submit(_preprocessed, loaded, samples)
+        found = dict(zip(calls, pool.map(served, calls), strict=True))
+    if samples is not None:
+        expected = {**expected, **samples.expected(found)}
+        found = {**found, **samples.comparable(found)}
+    title = "SavedModel read back"
+    report = compare_layers(_flat(expected), _flat(found), TOLERANCES[dtype], title)
+    return report, given.result()
 
 
 def verify_keras(
@@ -72,6 +98,14 @@ def verify_keras(
     found = {"serving_default.logits": logits.numpy()}
     reference = {k: v for k, v in _flat(expected).items() if k in found}
     return compare_layers(reference, found, TOLERANCES[dtype], ".keras read back")
+
+
+def _preprocessed(loaded: Any, samples: Samples | None) -> dict[str, np.ndarray]:
+    """file -> what a SavedModel makes of it."""
+    if samples is None:
+        return {}
+    images = loaded.preprocess(tf.constant([*samples.files.values()]))
+    return dict(zip(samples.files, images.numpy(), strict=True))
 
 
 def _outputs(model: keras.Model, images: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:

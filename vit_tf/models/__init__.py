@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 if TYPE_CHECKING:
     import keras
 
+    from vit_tf.preprocessing import DataConfig
+
 
 class UnknownModelError(ValueError):
     """There is no model of that name. The message gives the closest."""
@@ -91,6 +93,8 @@ def create_model(
     model_name: str | None = None,
     features_only: bool = False,
     out_indices: int | list[int] | None = None,
+    include_preprocessing: bool = False,
+    data: "DataConfig | None" = None,
     **arguments: Any,
 ) -> "keras.Model":
     """A built Keras model with freshly initialised weights.
@@ -104,22 +108,37 @@ def create_model(
             (B, H, W, C) in place of logits.
         out_indices: Its blocks or stages: a number for the last so many, or a list.
             None is timm's default: all stages of a Swin, the last three blocks else.
+        include_preprocessing: Whether to give a model that takes images as they are
+            stored, files or uint8 (see `vit_tf.models.preprocessed`).
+        data: How images are transformed then; by default as timm does it for the
+            weights of that name (which needs timm), for the model's size.
         **arguments: Constructor arguments to change, e.g. `num_classes=5`,
             `img_size=(256, 192)`, `drop_path_rate=0.1`.
 
     Raises:
         UnknownModelError: if there is no such model.
         ValueError: if its class has no such argument or not as many features, or
-            `out_indices` is given without `features_only`.
+            `out_indices` is given without `features_only`, or `data` without
+            `include_preprocessing`; or `data` is not of the model's size.
     """
     if out_indices is not None and not features_only:
         raise ValueError(f"out_indices={out_indices} needs features_only=True")
-    model = build(get_config(name, **arguments), dtype=dtype, model_name=model_name)
-    if not features_only:
-        return model
-    from vit_tf.models.features import FeatureGetter
+    if data is not None and not include_preprocessing:
+        raise ValueError("data needs include_preprocessing=True")
+    config = get_config(name, **arguments)
+    if include_preprocessing:
+        data = _data_config(name, config, data)
+    model = build(config, dtype=dtype, model_name=model_name)
+    if features_only:
+        from vit_tf.models.features import FeatureGetter
 
-    return FeatureGetter(model, out_indices, dtype=dtype, name=f"{model.name}_features")
+        named = f"{model.name}_features"
+        model = FeatureGetter(model, out_indices, dtype=dtype, name=named)
+    if not include_preprocessing:
+        return model
+    from vit_tf.models.preprocessed import Preprocessed
+
+    return Preprocessed(model, data, name=f"{model.name}_preprocessed")
 
 
 def build(
@@ -138,6 +157,28 @@ def input_shape(config: ConfigDict) -> tuple[int, int, int]:
     size = config.model.img_size
     height, width = (size, size) if isinstance(size, int) else size
     return height, width, config.model.in_chans
+
+
+def _data_config(
+    name: str, config: ConfigDict, data: "DataConfig | None"
+) -> "DataConfig":
+    """How images are transformed for a model, of its size.
+
+    Raises:
+        ValueError: if `data` is for other images, or none is given and timm's are.
+    """
+    from vit_tf.preprocessing import DataConfig
+
+    height, width, channels = input_shape(config)
+    size = (channels, height, width)
+    if data is None:
+        from vit_tf import reference
+
+        cfg = reference.pretrained_cfg(name)
+        return DataConfig.from_json({**cfg, "input_size": size})
+    if data.input_size != size and not config.model.dynamic_img_size:
+        raise ValueError(f"data.input_size={data.input_size} found, {size} expected")
+    return data
 
 
 def model_class(family: str, name: str) -> type["keras.Model"]:
