@@ -1,6 +1,7 @@
 """Labelled images, wherever they are: `open_dataset`."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from i1k_eval.datasets.classes import Model
@@ -10,6 +11,7 @@ from i1k_eval.datasets.label_file import LabelFile, read_label_file
 from i1k_eval.datasets.parquet import find_shards, open_parquet
 from i1k_eval.datasets.tar import open_tar
 from i1k_eval.datasets.tfds import open_tfds
+from i1k_eval.labels import not_in_list
 
 __all__ = ["Dataset", "DatasetError", "Example", "open_dataset"]
 
@@ -46,9 +48,11 @@ def open_dataset(
     )
     try:
         written = read_label_file(labels) if labels else LabelFile()
-        return _open(source, split, written, model)
+        dataset = _open(source, split, written, model)
+        notes = (*dataset.notes, *_notes(dataset, model))
     except ImportError as error:
         raise DatasetError(str(error)) from error
+    return dataclasses.replace(dataset, notes=notes)
 
 
 def _open(source: str, split: str, labels: LabelFile, model: Model) -> Dataset:
@@ -64,3 +68,14 @@ def _open(source: str, split: str, labels: LabelFile, model: Model) -> Dataset:
     if split:
         raise DatasetError(f"{source} has no splits, and {split!r} was asked for")
     return open_tar(path, labels=labels, model=model)
+
+
+def _notes(dataset: Dataset, model: Model) -> Iterator[str]:
+    if dataset.classes:
+        yield f"only the logits of its {len(dataset.classes)} classes count"
+    missing = not_in_list(model.num_classes or 0) if dataset.imagenet else ()
+    if missing:
+        yield (
+            f"no logit of the model's {model.num_classes} is that of the ImageNet "
+            f"classes {', '.join(missing)}"
+        )

@@ -38,7 +38,7 @@ def open_folder(
     paths = [path for path in files if is_image(path)]
     if not paths:
         raise DatasetError(
-            f"{root} has no images; its files are: {listed(files) or '-'}"
+            f"{root} has no images; its files are: {listed(files) or 'none'}"
         )
     class_and_file(paths)
 

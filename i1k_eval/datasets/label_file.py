@@ -56,6 +56,8 @@ def read_label_file(path: str) -> LabelFile:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"labels cannot be read from {path}: {error}") from error
+    if not text.strip():
+        raise DatasetError(f"{path} has no labels")
     try:
         found = _of_text(text, file)
     except DatasetError as error:
@@ -67,17 +69,20 @@ def read_label_file(path: str) -> LabelFile:
 
 
 def _of_text(text: str, file: Path) -> LabelFile:
-    if file.suffix == ".json":
+    kind = file.suffix.lower()
+    if kind == ".json":
         return _of_json(text)
-    if file.suffix in (".csv", ".tsv"):
-        return _of_table(text, "," if file.suffix == ".csv" else "\t")
+    if kind in (".csv", ".tsv"):
+        return _of_table(text, "," if kind == ".csv" else "\t")
     return _of_lines(text, file.parent)
 
 
 def _of_json(text: str) -> LabelFile:
     try:
         content = json.loads(text, object_pairs_hook=_once)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except DatasetError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"no JSON: {error}") from error
     if isinstance(content, dict):
         return _named((name, _labels(label)) for name, label in content.items())
@@ -110,7 +115,7 @@ def _of_table(text: str, delimiter: str) -> LabelFile:
         ]
     except csv.Error as error:
         raise DatasetError(str(error)) from error
-    if rows and rows[0][0].strip().lower() in _HEADERS:
+    if rows[0][0].strip().lower() in _HEADERS:
         del rows[0]
     wrong = [delimiter.join(row) for row in rows if len(row) != 2]
     if wrong:
@@ -126,13 +131,13 @@ def _cell(label: str) -> tuple[str, ...]:
 
 def _of_lines(text: str, folder: Path) -> LabelFile:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if lines and all(map(is_index, lines)):
+    if all(map(is_index, lines)):
         return _of_ilsvrc_ids([int(line) for line in lines], folder)
     if all(map(is_wnid, lines)) and len(set(lines)) < len(lines):
         return _numbered([(line,) for line in lines])
     lines = [line.replace("\t", " ") for line in lines]
     labelled = [_is_label(line.rpartition(" ")[2]) and " " in line for line in lines]
-    if labelled and all(labelled):
+    if all(labelled):
         pairs = (line.rpartition(" ") for line in lines)
         return _named((name.strip(), (label,)) for name, _, label in pairs)
     if any(labelled):

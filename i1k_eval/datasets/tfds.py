@@ -45,11 +45,7 @@ def open_tfds(source: str, *, split: str, labels: LabelFile, model: Model) -> Da
         raise ImportError(f"{source}: pip install 'vit_tf[eval]' ({error})") from error
     name = source.removeprefix("tfds:")
     folder = _folder(name)
-    try:
-        builder = tfds.builder_from_directory(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise DatasetError(f"{folder} is no data set of tfds: {reason}") from error
+    builder = _builder(folder)
     split = _split(builder.info.splits, split, folder)
     try:
         features = _features(builder.info.features, tfds)
@@ -85,6 +81,17 @@ def open_tfds(source: str, *, split: str, labels: LabelFile, model: Model) -> Da
         imagenet=classes.imagenet,
         class_names=classes.names,
     )
+
+
+def _builder(folder: Path) -> Any:
+    import tensorflow_datasets as tfds
+    from google.protobuf.json_format import ParseError  # a library of tfds's
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except (ParseError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DatasetError(f"{folder} is no data set of tfds: {reason}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import tensorflow_datasets as tfds
-from eval_images import (
+from hypothesis import given
+from hypothesis import strategies as st
+from i1k_sources import (
     WNIDS,
     encoded,
     images,
@@ -25,7 +27,9 @@ from eval_images import (
 from pyarrow import parquet
 from timm.utils.misc import natural_key
 
+from i1k_eval import labels
 from i1k_eval.datasets import Dataset, DatasetError, open_dataset
+from i1k_eval.datasets.classes import _natural
 
 PETS = images("cat/0.png", "cat/1.jpg", "dog/0.webp", "dog/a b.JPEG", "owl/ü.bmp")
 PET_LABELS = [{0}, {0}, {1}, {1}, {2}]
@@ -115,6 +119,10 @@ def test_wnids_are_imagenet_s_and_only_those_there_count(tmp_path):
         assert dataset.classes == (3, 41, 900)
         assert dataset.imagenet
         assert dataset.class_names[3] == "tiger shark, Galeocerdo cuvieri"
+    assert dataset.notes == (
+        "only the logits of its 3 classes count",
+        "no logit of the model's 21843 is that of the ImageNet classes n04399382",
+    )
     own = open_dataset(source, num_classes=3)
     assert labels_of(own) == [{0}, {1}, {2}]
     assert (own.classes, own.imagenet) == (None, False)
@@ -172,11 +180,15 @@ def test_where_timm_and_torchvision_differ_the_order_is_asked_for(names, tmp_pat
 
 
 def test_where_they_agree_the_order_is_theirs(tmp_path):
-    names = ["B2", "B10"[::-1], "a", "b 1", "b_", "x007", "x8", "é"]
-    names = [name.lower() for name in names]
+    names = ["x8", "b_", "a", "b1", "é", "x007"]
     source = write_folder(tmp_path, images(*(f"{name}/0.png" for name in names)))
     found = open_dataset(source).class_names
     assert list(found.values()) == sorted(names) == sorted(names, key=natural_key)
+
+
+@given(st.lists(st.text("aB10 _é", max_size=6)))
+def test_natural_order_is_timm_s(names):
+    assert sorted(names, key=_natural) == sorted(names, key=natural_key)
 
 
 def test_subsets_of_imagenet_are_known_by_their_words(tmp_path):
@@ -364,17 +376,15 @@ def test_a_tar_with_a_name_twice_or_no_images(tmp_path):
         open_dataset(str(tmp_path / "empty.tar"))
 
 
-def test_an_inflated_giant_is_not_read(tmp_path):
+def test_an_inflated_giant_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("i1k_eval.datasets.files.LARGEST", 1 << 24)
     member = tarfile.TarInfo("cat/bomb.png")
-    member.size = (1 << 30) + 512
-    zeros = gzip.compress(bytes(1 << 20), mtime=0)
-    file = tmp_path / "bomb.tar.gz"
-    with open(file, "wb") as output:  # gzip's members are one stream
-        output.write(gzip.compress(member.tobuf(), mtime=0))
-        for _ in range(1025):
-            output.write(zeros)
+    member.size = 1 << 26
+    content = member.tobuf() + bytes(member.size + 1024)
+    (tmp_path / "bomb.tar.gz").write_bytes(gzip.compress(content, 1))
+    del content
     tracemalloc.start()
-    [example] = open_dataset(str(file)).examples()
+    [example] = open_dataset(str(tmp_path / "bomb.tar.gz")).examples()
     assert tracemalloc.get_traced_memory()[1] < 1 << 24
     tracemalloc.stop()
     assert "are more than an image's" in example.error
@@ -573,10 +583,9 @@ def test_broken_and_different_parquet_files(tmp_path):
 # tensorflow-datasets
 
 
-NAMES = [WNIDS[i] for i in (6, 3, 11)]
 FEATURES = {
     "image": tfds.features.Image(encoding_format="png"),
-    "label": tfds.features.ClassLabel(names=NAMES),
+    "label": tfds.features.ClassLabel(names=WNIDS[::-1]),
     "file_name": tfds.features.Text(),
 }
 
@@ -589,24 +598,26 @@ def row(i: int) -> dict:
 
 def write_tfds(data_dir: Path, name: str, features=FEATURES, **splits) -> Path:
     """Writes a data set as tfds does, each split in three files."""
-    with tfds.core.registered.skip_registering():
 
-        class Builder(tfds.core.GeneratorBasedBuilder):
-            VERSION = tfds.core.Version("1.0.0")
-            pkg_dir_path = Path(__file__).parent
+    class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
 
-            def _info(self):
-                found = tfds.features.FeaturesDict(features)
-                return self.dataset_info_from_configs(features=found)
+        @classmethod
+        def _get_pkg_dir_path(cls):
+            return Path(__file__).parent
 
-            def _split_generators(self, dl_manager):
-                return {name: self._generate_examples(splits[name]) for name in splits}
+        def _info(self):
+            found = tfds.features.FeaturesDict(features)
+            return self.dataset_info_from_configs(features=found)
 
-            def _generate_examples(self, rows):
-                yield from enumerate(rows)
+        def _split_generators(self, dl_manager):
+            return {name: self._generate_examples(splits[name]) for name in splits}
 
-    Builder.name = name
-    builder = Builder(data_dir=data_dir)
+        def _generate_examples(self, rows):
+            yield from enumerate(rows)
+
+    Written.name = name
+    builder = Written(data_dir=data_dir)
     options = tfds.download.DownloadConfig(num_shards=3)
     builder.download_and_prepare(download_config=options)
     return data_dir / name / "1.0.0"
@@ -615,8 +626,8 @@ def write_tfds(data_dir: Path, name: str, features=FEATURES, **splits) -> Path:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    rows = [row(i) for i in range(12)]
-    write_tfds(folder, "imagenet_a", train=rows[:2], validation=rows)
+    splits = {"train": range(3), "validation": range(12)}
+    write_tfds(folder, "imagenet_a", **{k: map(row, splits[k]) for k in splits})
     return folder
 
 
@@ -632,14 +643,17 @@ def test_a_data_set_of_tfds(data_dir):
     assert list(dataset.names) == [f"validation[{i}]" for i in range(12)]
     assert_resumable(dataset)
     found = {example.encoded: set(example.labels) for example in dataset.examples()}
-    expected = {encoded(i): {(6, 3, 11)[i % 3]} for i in range(12)}
+    expected = {encoded(i): {999 - i % 3} for i in range(12)}
     assert found == expected | {encoded(5): set()}
     assert dataset.imagenet
-    assert dataset.classes == (3, 6, 11)
+    assert dataset.classes == labels.subset("imagenet_a")
+    folder = data_dir / "imagenet_a"
+    shutil.copytree(folder, data_dir / "imagenet_v2" / "matched-frequency")
+    assert open_dataset("tfds:imagenet_v2").classes is None
 
 
 def test_splits_versions_and_folders_of_tfds(data_dir):
-    assert len(open_dataset("tfds:imagenet_a:1.0.0", split="train").names) == 2
+    assert len(open_dataset("tfds:imagenet_a:1.0.0", split="train").names) == 3
     folder = data_dir / "imagenet_a" / "1.0.0"
     assert len(open_dataset(f"tfds:{folder}").names) == 12
     with pytest.raises(DatasetError, match="no split 'test'; it has train, validation"):
@@ -670,7 +684,8 @@ def test_what_is_not_on_disk_is_not_downloaded(data_dir, monkeypatch):
 def test_labels_of_tfds_by_file_name(data_dir, tmp_path):
     dataset = open_dataset("tfds:imagenet_a", labels="real", split="train")
     found = {example.encoded: set(example.labels) for example in dataset.examples()}
-    assert found == {encoded(0): set(), encoded(1): {970, 795}}
+    expected = (set(), {970, 795}, {230, 231})
+    assert found == {encoded(i): expected[i] for i in range(3)}
     assert dataset.classes is None
     write_folder(tmp_path, {"val.txt": f"{validation(1)} 3\n"})
     with pytest.raises(DatasetError, match="go by file names, which it does not have"):
@@ -699,7 +714,7 @@ def test_broken_and_other_data_sets_of_tfds(data_dir):
     with pytest.raises(DatasetError, match="is no data set of tfds: "):
         open_dataset("tfds:imagenet_a")
     text = {"text": tfds.features.Text()}
-    write_tfds(data_dir, "text", text, other=[{"text": "a"}])
+    write_tfds(data_dir, "text", text, other=[{"text": "a"}] * 3)
     with pytest.raises(
         DatasetError, match=r"or features named .* it has images \[\], l"
     ):

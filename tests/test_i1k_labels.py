@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from eval_images import WNIDS, images, validation, write_folder
+from i1k_sources import WNIDS, images, validation, write_folder
 from scipy.io import savemat
 from timm.data import ImageNetInfo, RealLabelsImagenet
 
@@ -210,6 +210,7 @@ BAD = {
     "nothing.json": ("[[], []]", "has no labels"),
     "broken.json": ('{"a": 1', "no JSON"),
     "deep.json": ("[" * 100_000, "no JSON"),
+    "digits.json": ("[[" + "1" * 5000 + "]]", "no JSON"),
     "number.json": ("5", "expected a list of lists of class indices"),
     "words.json": (
         '{"a.png": {"label": 3}}',
@@ -225,6 +226,7 @@ BAD = {
     "mixed.csv": ("a.png,1\nb.png,cat\n", r"some labels are indices \(1\), and some"),
     "twice.txt": ("cat\ndog\ncat\n", "or each class once: cat"),
     "others.txt": ("x.png 1\ny.png 2\n", "labels are of none of the images, ILSVRC"),
+    "none.csv": ("name,label\n", "has no labels"),
     "large.txt": (f"{NAMES[0]} 1000\n", "expected indices from 0 to 999, found 1000"),
     "unknown.csv": (f"{NAMES[0]},n99999999\n", "not among ImageNet-1k's .*: n99999999"),
     "bytes.txt": (b"\xff\xfe\x00", "labels cannot be read from"),
