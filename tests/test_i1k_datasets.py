@@ -507,6 +507,13 @@ def test_real_labels_of_a_parquet_file(tmp_path):
         open_dataset(file, labels="real")
 
 
+def test_a_parquet_file_without_rows(tmp_path):
+    for names in ((), ("cat", "dog")):
+        file = write_parquet(tmp_path / "a.parquet", table(1, names).slice(1))
+        with pytest.raises(DatasetError, match=r"a\.parquet has no images"):
+            open_dataset(file)
+
+
 def test_rows_without_bytes(tmp_path):
     rows = [{"bytes": None, "path": "0.png"}, None, {"bytes": b"x", "path": None}]
     file = write_parquet(tmp_path / "a.parquet", table(3, image=rows))

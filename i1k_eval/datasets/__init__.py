@@ -52,6 +52,8 @@ def open_dataset(
         notes = (*dataset.notes, *_notes(dataset, model))
     except ImportError as error:
         raise DatasetError(str(error)) from error
+    if not dataset.names:
+        raise DatasetError(f"{source} has no images")
     return dataclasses.replace(dataset, notes=notes)
 
 

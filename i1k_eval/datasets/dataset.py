@@ -1,7 +1,6 @@
 """What a data set is: names in a fixed order, and an iterator from any place in it."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 LARGEST = 1 << 30  # bytes of one image file: what is larger is no image
@@ -86,27 +85,3 @@ def listed(items: Iterable[object], limit: int = 5) -> str:
     if len(texts) <= limit:
         return ", ".join(texts)
     return f"{', '.join(texts[:limit])} ... ({len(texts)} in all)"
-
-
-def rest_as_errors(
-    examples: Iterator[Example],
-    names: Sequence[str],
-    errors: tuple[type[Exception], ...],
-) -> Iterator[Example]:
-    """What a block of rows holds; where reading breaks off, an error for each left.
-
-    Args:
-        examples: the block's, one for each of `names`.
-        names: the block's.
-        errors: what reading it raises.
-    """
-    given = 0
-    try:
-        for example in itertools.islice(examples, len(names)):
-            yield example
-            given += 1
-        reason = f"{given} rows where {len(names)} were expected"
-    except errors as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-    for name in names[given:]:
-        yield Example(name, b"", frozenset(), reason)

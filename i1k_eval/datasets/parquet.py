@@ -1,6 +1,7 @@
 """Parquet files with images and labels, as the Hugging Face hub has them."""
 
 import dataclasses
+import functools
 import glob
 import json
 import re
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from i1k_eval.datasets.blocks import Block, of_blocks
 from i1k_eval.datasets.classes import Classes, Model, is_index
 from i1k_eval.datasets.dataset import (
     Dataset,
@@ -15,10 +17,11 @@ from i1k_eval.datasets.dataset import (
     Example,
     listed,
     printable,
-    rest_as_errors,
 )
 from i1k_eval.datasets.label_file import LabelFile, number_of
 from i1k_eval.datasets.labelling import class_indices, number_labels, of_texts
+
+Labels = Callable[[Any, str], frozenset[int]]  # of a row's label, and its path
 
 _ROWS = 16  # that are in memory at a time
 _BUFFER = 1 << 20  # bytes; without it a whole row group is read at once
@@ -39,21 +42,6 @@ class Columns:
     label: str
     has_path: bool
     class_names: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """Rows that are read together.
-
-    Attributes:
-        file: where they are.
-        group: which row group.
-        names: each row's.
-    """
-
-    file: Path
-    group: int
-    names: Sequence[str]
 
 
 def find_shards(source: str, split: str) -> list[Path]:
@@ -108,7 +96,8 @@ def open_parquet(
         from pyarrow import parquet
     except ImportError as error:
         raise ImportError(f"{source}: pip install 'vit_tf[eval]' ({error})") from error
-    blocks, found = [], {}
+    groups: list[tuple[Path, int, list[str]]] = []
+    found = {}
     for file in files:
         try:
             opened = parquet.ParquetFile(file)
@@ -116,7 +105,7 @@ def open_parquet(
         except (pyarrow.ArrowException, OSError, DatasetError) as error:
             reason = str(error).partition("\n")[0]
             raise DatasetError(f"{file} is not as expected: {reason}") from error
-        blocks.extend(_blocks(file, opened.metadata))
+        groups.extend(_groups(file, opened.metadata))
     columns = found[files[0]]
     others = [file for file in files if found[file] != columns]
     if others:
@@ -125,39 +114,24 @@ def open_parquet(
         label, classes = _labels(files, columns, labels, model)
     except DatasetError as error:
         raise DatasetError(f"{source}: {error}") from error
-    names = [name for block in blocks for name in block.names]
-
-    def read(start: int, stop: int) -> Iterator[Example]:
-        """Group by group: what is broken in one ends it, not those behind it."""
-        first = 0
-        for block in blocks:
-            low, high = max(start - first, 0), min(stop - first, len(block.names))
-            if low < high:
-                examples = _examples(block, low, columns, label)
-                errors = (pyarrow.ArrowException, OSError)
-                yield from rest_as_errors(examples, block.names[low:high], errors)
-            first += len(block.names)
-
-    return Dataset(
-        source,
-        names,
-        read,
-        classes=classes.subset,
-        imagenet=classes.imagenet,
-        class_names=classes.names,
-    )
+    blocks = [
+        Block(group[2], functools.partial(_examples, *group, columns, label))
+        for group in groups
+    ]
+    return of_blocks(source, blocks, classes, (pyarrow.ArrowException, OSError))
 
 
 def _is_of(file: Path, split: str) -> bool:
     return file.name.startswith((split + "-", split + "."))
 
 
-def _blocks(file: Path, metadata: Any) -> Iterator[Block]:
+def _groups(file: Path, metadata: Any) -> Iterator[tuple[Path, int, list[str]]]:
+    """Each row group: its file, its number, the names of its rows."""
     first = 0
     for group in range(metadata.num_row_groups):
         stop = first + metadata.row_group(group).num_rows
         where = printable(str(file))
-        yield Block(file, group, [f"row {i} of {where}" for i in range(first, stop)])
+        yield file, group, [f"row {i} of {where}" for i in range(first, stop)]
         first = stop
 
 
@@ -202,7 +176,7 @@ def _column(
 
 def _labels(
     files: Sequence[Path], columns: Columns, labels: LabelFile, model: Model
-) -> tuple[Callable[[Any, str], frozenset[int]], Classes]:
+) -> tuple[Labels, Classes]:
     """What gives a row its labels, of its label and path; and which logit is which."""
     if labels.by_name:
         raise DatasetError(
@@ -261,13 +235,16 @@ def _values(files: Sequence[Path], column: str) -> Iterator[Any]:
 
 
 def _examples(
-    block: Block,
-    start: int,
+    file: Path,
+    group: int,
+    names: Sequence[str],
     columns: Columns,
-    labels: Callable[[Any, str], frozenset[int]],
+    labels: Labels,
+    low: int,
+    high: int,
 ) -> Iterator[Example]:
-    rows = _rows(block, start, [columns.image, columns.label])
-    for name, row in zip(block.names[start:], rows, strict=False):
+    rows = _rows(file, group, low, [columns.image, columns.label])
+    for name, row in zip(names[low:high], rows, strict=False):
         image = row[columns.image]
         if not isinstance(image, dict):
             image = {"bytes": image}
@@ -276,12 +253,15 @@ def _examples(
         yield Example(name, image.get("bytes") or b"", label, error)
 
 
-def _rows(block: Block, start: int, columns: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(
+    file: Path, group: int, start: int, columns: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a group, a few in memory at a time."""
     from pyarrow import parquet
 
-    with parquet.ParquetFile(block.file, buffer_size=_BUFFER) as file:
-        for batch in file.iter_batches(
-            batch_size=_ROWS, row_groups=[block.group], columns=columns
+    with parquet.ParquetFile(file, buffer_size=_BUFFER) as opened:
+        for batch in opened.iter_batches(
+            batch_size=_ROWS, row_groups=[group], columns=columns
         ):
             wanted = batch.slice(min(start, len(batch)))
             start -= len(batch) - len(wanted)

@@ -4,21 +4,18 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from i1k_eval import labels as imagenet
+from i1k_eval.datasets.blocks import Block, of_blocks
 from i1k_eval.datasets.classes import Classes, Model
-from i1k_eval.datasets.dataset import (
-    Dataset,
-    DatasetError,
-    Example,
-    listed,
-    rest_as_errors,
-)
+from i1k_eval.datasets.dataset import Dataset, DatasetError, Example, listed
 from i1k_eval.datasets.label_file import LabelFile
 from i1k_eval.datasets.labelling import class_indices, number_labels, of_texts
+
+Labels = Callable[[Mapping[str, Any]], frozenset[int]]  # a row's
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -40,6 +37,7 @@ def open_tfds(source: str, *, split: str, labels: LabelFile, model: Model) -> Da
         ImportError: if tensorflow-datasets is not installed.
     """
     try:
+        import tensorflow as tf
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError(f"{source}: pip install 'vit_tf[eval]' ({error})") from error
@@ -55,32 +53,13 @@ def open_tfds(source: str, *, split: str, labels: LabelFile, model: Model) -> Da
     if classes.imagenet and not classes.subset and not labels.by_number:
         known = imagenet.subset(name.partition(":")[0].partition("/")[0])
         classes = dataclasses.replace(classes, subset=known)
-    lengths = builder.info.splits[split].shard_lengths
-    names = [f"{split}[{index}]" for index in range(sum(lengths))]
-    rows = functools.partial(_rows, builder, split, features)
-
-    def read(start: int, stop: int) -> Iterator[Example]:
-        """Shard by shard: what is broken in one ends it, not those behind it."""
-        first = 0
-        for length in lengths:
-            low, high = max(start, first), min(stop, first + length)
-            if low < high:
-                block = names[low:high]
-                examples = (
-                    Example(name, row[features.image], label(row))
-                    for name, row in zip(block, rows(low, high), strict=False)
-                )
-                yield from rest_as_errors(examples, block, _errors())
-            first += length
-
-    return Dataset(
-        source,
-        names,
-        read,
-        classes=classes.subset,
-        imagenet=classes.imagenet,
-        class_names=classes.names,
-    )
+    rows = functools.partial(_examples, builder, split, features, label)
+    blocks, first = [], 0
+    for length in builder.info.splits[split].shard_lengths:
+        names = [f"{split}[{first + index}]" for index in range(length)]
+        blocks.append(Block(names, functools.partial(rows, names, first)))
+        first += length
+    return of_blocks(source, blocks, classes, (tf.errors.OpError, OSError))
 
 
 def _builder(folder: Path) -> Any:
@@ -133,7 +112,7 @@ def _features(features: Mapping[str, Any], tfds: Any) -> Features:
 
 def _labels(
     features: Features, labels: LabelFile, model: Model
-) -> tuple[Callable[[Mapping[str, Any]], frozenset[int]], Classes]:
+) -> tuple[Labels, Classes]:
     """What gives a row its labels, and which logit is which class."""
     if labels.by_name or (labels.by_number and not features.file_name):
         raise DatasetError("labels of a file go by file names, which it does not have")
@@ -151,11 +130,20 @@ def _labels(
     return lambda row: indices[row[features.label]], classes
 
 
-def _rows(
-    builder: Any, split: str, features: Features, start: int, stop: int
-) -> Iterator[dict[str, Any]]:
+def _examples(
+    builder: Any,
+    split: str,
+    features: Features,
+    labels: Labels,
+    names: Sequence[str],
+    first: int,
+    low: int,
+    high: int,
+) -> Iterator[Example]:
+    """Rows of a shard, whose first is the split's row `first`."""
     import tensorflow_datasets as tfds
 
+    start, stop = first + low, first + high
     wanted = [features.image, features.label, features.file_name]
     rows = builder.as_dataset(
         split=tfds.core.ReadInstruction(split, from_=start, to=stop, unit="abs"),
@@ -164,14 +152,9 @@ def _rows(
             decoders={features.image: tfds.decode.SkipDecoding()},
         ),
         shuffle_files=False,
-    )
-    yield from rows.as_numpy_iterator()
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    import tensorflow as tf
-
-    return (tf.errors.OpError, OSError)
+    ).as_numpy_iterator()
+    for name, row in zip(names[low:high], rows, strict=False):
+        yield Example(name, row[features.image], labels(row))
 
 
 def _split(splits: Mapping[str, Any], split: str, folder: Path) -> str:
