@@ -111,7 +111,8 @@ def _check(others: Sequence[str]) -> None:
         raise ValueError(f"{others[0]!r} found; expected: flags only, --NAME=VALUE")
     for name in ("bundle", "data", "out"):
         if not FLAGS[name].value:
-            raise ValueError(f"--{name} is missing: {FLAGS[name].help}")
+            what = FLAGS[name].help.partition(";")[0]
+            raise ValueError(f"--{name} is missing: {what}")
     for name in ("limit", "threads"):
         if FLAGS[name].value < 0:
             raise ValueError(f"--{name}={FLAGS[name].value} found; expected: 0 or more")
@@ -133,7 +134,12 @@ def _evaluate(path: str, threads: int) -> dict:
 
     ported = Ported(path)
     opened_with = dict(split=FLAGS.split, labels=FLAGS.labels)
-    dataset = open_dataset(FLAGS.data, **opened_with, label_names=ported.label_names)
+    dataset = open_dataset(
+        FLAGS.data,
+        **opened_with,
+        label_names=ported.label_names,
+        num_classes=ported.num_classes,
+    )
     folder = Path(FLAGS.out) / ported.name
     with tqdm(desc=ported.name, unit=" images", leave=False) as bar:
 

@@ -86,7 +86,9 @@ def evaluate(
     with predictions_file(
         folder / PREDICTIONS, run, names, batch_size=batch_size, overwrite=overwrite
     ) as (done, append):
-        rates = {} if overwrite else results.rates(folder / RESULTS, run)
+        rates = results.rates(folder / RESULTS, run) if done else {}
+        if not done:  # of another run
+            (folder / RESULTS).unlink(missing_ok=True)
         comparison = None
         if reference:
             options = dict(checkpoint=checkpoint, threads=threads)

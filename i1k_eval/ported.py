@@ -31,14 +31,17 @@ class Ported:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = path = Path(path)
         if not bundle.is_bundle(self.path):
             raise EvaluationError(
                 f"{path} is not a bundle of vit_tf: saved_model.pb and {bundle.CONFIG} "
                 "expected"
             )
         self.described = _described(self.path)
-        self.data = DataConfig.from_json(self.described["data"])
+        try:
+            self.data = DataConfig.from_json(self.described["data"])
+        except (ValueError, TypeError) as error:
+            raise EvaluationError(f"{path / bundle.CONFIG}: data: {error}") from error
         self.num_classes: int = self.described["model"]["num_classes"]
         hashes = _hashes(self.path)
         self.sha256 = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,9 +51,11 @@ class Difference:
 
     @property
     def relative(self) -> float:
+        """The difference, relative to the largest logit."""
         if not self.logits:
             return 0.0
-        return self.logits / self.scale if self.scale else float("inf")
+        known = self.scale and math.isfinite(self.logits)
+        return self.logits / self.scale if known else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +161,9 @@ def _begun(path: Path, run: Mapping[str, Any]) -> Iterator[None]:
     except BaseException:
         if path.stat().st_size == len(first):
             path.unlink()
-            for parent in made:
-                parent.rmdir()
+            with contextlib.suppress(OSError):  # one that holds something stays
+                for parent in made:
+                    parent.rmdir()
         raise
 
 

@@ -15,10 +15,10 @@ import PIL
 from ml_collections import ConfigDict
 from PIL import Image, UnidentifiedImageError
 
-import vit_tf
 from i1k_eval.datasets.dataset import Example
 from vit_tf import mapping, proof
 from vit_tf.checkpoints import Tensors
+from vit_tf.export.bundle import load
 from vit_tf.export.timm_directory import PREPROCESSING
 from vit_tf.preprocessing import DataConfig
 from vit_tf.reference import timm, torch
@@ -57,7 +57,7 @@ class Original:
         if checkpoint:
             tensors, data = _read(config, checkpoint, data)
         else:
-            tensors = mapping.extract(vit_tf.load(bundle))
+            tensors = mapping.extract(load(bundle))
         self.data = data
         self._reference = proof.original(config, tensors, self.dtype)
         self._mode = MODES[data.input_size[0]]
@@ -104,7 +104,7 @@ class Original:
     def first_divergence(self, pixels: np.ndarray) -> str:
         """The first layer of the bundle's model beyond rounding; "" if none is."""
         recorded = self._reference.record(pixels)
-        model = vit_tf.load(self._bundle)
+        model = load(self._bundle)
         report = proof.layer_report(recorded, model, pixels, self.dtype)
         return report.first_divergence.name if report.failures else ""
 
