@@ -3,6 +3,7 @@
 This module alone needs torch, timm and Pillow.
 """
 
+import functools
 import io
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import PIL
 from ml_collections import ConfigDict
@@ -51,7 +53,9 @@ class Original:
         threads: int = 1,
     ):
         self._bundle = bundle
-        self.dtype = "float64" if described.get("dtype") == "float64" else "float32"
+        computed_in = described.get("dtype") or "float32"
+        self._dtype = "float64" if computed_in == "float64" else "float32"
+        self._half = computed_in != self._dtype
         # What a conversion's configuration says beside, and reading depends on.
         config = ConfigDict({**described, "inferred": False, "parity": {"seed": 0}})
         if checkpoint:
@@ -59,7 +63,7 @@ class Original:
         else:
             tensors = mapping.extract(load(bundle))
         self.data = data
-        self._reference = proof.original(config, tensors, self.dtype)
+        self._reference = proof.original(config, tensors, self._dtype)
         self._mode = MODES[data.input_size[0]]
         self._size = (*data.size, data.input_size[0])
         self._transform = timm.data.create_transform(
@@ -101,11 +105,19 @@ class Original:
         """(B, num_classes)."""
         return self._reference.logits(pixels)
 
+    @functools.cached_property
+    def _ported(self) -> keras.Model:
+        return load(self._bundle)
+
     def first_divergence(self, pixels: np.ndarray) -> str:
-        """The first layer of the bundle's model beyond rounding; "" if none is."""
+        """The first layer of the bundle's model beyond rounding; "" if none is.
+
+        Of a model in half precision none is named: what its layers round has no bound.
+        """
+        if self._half:
+            return ""
         recorded = self._reference.record(pixels)
-        model = load(self._bundle)
-        report = proof.layer_report(recorded, model, pixels, self.dtype)
+        report = proof.layer_report(recorded, self._ported, pixels, self._dtype)
         return report.first_divergence.name if report.failures else ""
 
 

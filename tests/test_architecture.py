@@ -74,7 +74,7 @@ THIRD_PARTY = {
     "vit_tf": set(),
     "convert": {"absl", "ml_collections", "tqdm"},
     "i1k_eval": {"tensorflow", "numpy", "absl", "tqdm"},
-    "i1k_eval.reference": {"numpy", "ml_collections", "PIL"},
+    "i1k_eval.reference": {"keras", "numpy", "ml_collections", "PIL"},
 }
 OURS = ("vit_tf", "i1k_eval")
 

@@ -216,7 +216,7 @@ def test_pixels_differ_where_pillow_has_another_order_of_passes(copy, tmp_path):
 
 
 def test_a_changed_weight_is_found_in_its_layer(copy, tmp_path):
-    change_weight(copy, "blocks.1.mlp.fc1.weight")
+    change_weight(copy, "blocks.1.mlp.fc1.weight", 0.5)
     ported, images = Ported(copy), in_memory(EXAMINED + 2)
     folder = tmp_path / "out"
     options = dict(reference=True, checkpoint="random:0", batch_size=8)
@@ -250,21 +250,31 @@ def test_a_graph_that_differs_from_its_layers_is_found(bundle, copy, tmp_path):
     assert "no layer by itself differs" in report(results)
 
 
+def test_no_layer_is_named_in_half_precision(copy, tmp_path):
+    change_weight(copy, "head.bias", 100.0)
+    described = json.loads((copy / CONFIG).read_text())
+    (copy / CONFIG).write_text(json.dumps({**described, "dtype": "mixed_bfloat16"}))
+    options = dict(reference=True, checkpoint="random:0")
+    results = evaluate(Ported(copy), in_memory(2), tmp_path, **options)
+    different = results["comparison"]["different"]
+    assert [(row["starts"], row["layer"]) for row in different] == [("model", "")] * 2
+
+
 def change_data(bundle: Path, **values: object) -> None:
     described = json.loads((bundle / CONFIG).read_text())
     described["data"] |= values
     (bundle / CONFIG).write_text(json.dumps(described))
 
 
-def change_weight(bundle: Path, name: str) -> None:
-    """Moves one number of one variable in a bundle's checkpoint."""
+def change_weight(bundle: Path, name: str, amount: float) -> None:
+    """Adds to one number of one variable in a bundle's checkpoint."""
     prefix = str(bundle / VARIABLES)
     stored = tf.train.load_checkpoint(prefix)
     names = sorted(stored.get_variable_to_shape_map())
     values = {key: stored.get_tensor(key) for key in names}
     (key,) = (key for key in names if name.replace(".", "..") in key)
     values[key] = values[key].copy()
-    values[key].flat[0] += 0.5
+    values[key].flat[0] += amount
     types = stored.get_variable_to_dtype_map()
     tf.raw_ops.SaveV2(
         prefix=prefix,
@@ -504,6 +514,32 @@ def test_a_preprocessing_that_there_is_not_is_refused(bundle, copy):
     assert message.startswith(f"{copy / CONFIG}: data: ")
     assert "crop_mode='round' found" in message
     assert "interpolation='nearest' found" in message
+
+
+def test_logits_of_another_number_are_refused(copy):
+    described = json.loads((copy / CONFIG).read_text())
+    described["model"]["num_classes"] = 7
+    (copy / CONFIG).write_text(json.dumps(described))
+    with pytest.raises(EvaluationError, match=r"logits \(2, 10\) found, \(2, 7\) exp"):
+        Ported(copy).logits(np.zeros((2, 32, 32, 3), np.float32))
+
+
+def test_what_the_reference_needs_is_said(monkeypatch):
+    monkeypatch.delitem(sys.modules, "i1k_eval.reference")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    said = refused("--bundle=x", "--data=y", "--reference")
+    assert said == "--reference needs PIL: pip install 'vit_tf[convert,eval]'"
+
+
+def test_a_run_that_is_stopped_says_that_it_goes_on(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        command.run(["evaluate"])
+    assert ended.value.code == 130
+    assert "the same command goes on from here" in capsys.readouterr().out
 
 
 def test_a_damaged_bundle_is_refused(copy):
