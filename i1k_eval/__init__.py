@@ -1,0 +1,1 @@
+"""The accuracy of a bundle on a data set, and of the original beside it."""
