@@ -1,0 +1,85 @@
+"""Every image times every preprocessing of timm: not one value differs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.images import is_of_four_inks, samples
+from tests.originals_pixels import (
+    decoded,
+    expected,
+    fields,
+    filled,
+    geometries,
+    label,
+    pixels,
+    preprocessings,
+    refused,
+    seen_by,
+    timm_transform,
+)
+from vit_tf.preprocessing.transform import crop, normalize, transform
+
+STRING = tf.TensorSpec((), tf.string)
+
+
+@pytest.mark.parametrize("data", geometries(), ids=label)
+def test_every_file_is_decoded_resized_and_cropped_as_by_timm(data):
+    """To bytes; `test_every_byte_is_normalised` holds what becomes of each."""
+    reference = timm_transform(data, normalize=False)
+    traced = tf.function(lambda file: crop(file, data), input_signature=[STRING])
+    differing = []
+    for sample in seen_by(data):
+        inks = is_of_four_inks(sample)  # exact from decoded pixels on
+        image = tf.constant(pixels(sample) if inks else sample.encoded)
+        candidate = crop if inks else lambda file, _: traced(file)
+        if refused(sample, data):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                candidate(image, data)
+            continue
+        seen = reference(decoded(sample)).permute(1, 2, 0).numpy()
+        if not np.array_equal(candidate(image, data).numpy(), seen):
+            differing.append(sample.name)
+    assert differing == []
+
+
+def test_few_images_are_too_long_for_pillow():
+    """All are seen where both edges are given, and all but extremes else."""
+    for data in geometries():
+        left_out = set(samples()) - set(seen_by(data))
+        assert all("extreme" in sample.name for sample in left_out)
+        assert len(left_out) <= 8
+        assert data.crop_mode == "center" or not left_out
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["eager", "graph"])
+def test_every_byte_is_normalised(traced):
+    every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    for data in preprocessings():
+        ours = tf.function(normalize) if traced else normalize
+        reference = timm_normalised(every, data)
+        candidate = ours(tf.constant(every), data).numpy()
+        assert np.array_equal(candidate.view(np.int32), reference.view(np.int32)), data
+
+
+def timm_normalised(image, data):
+    *_, to_tensor, normalise = timm_transform(data).transforms
+    return normalise(to_tensor(image)).permute(1, 2, 0).numpy()
+
+
+def test_every_geometry_is_among_those_that_are_compared():
+    """And for every mean where it is filled with one."""
+    compared = {(*fields(data), filled(data)) for data in geometries()}
+    assert compared == {(*fields(data), filled(data)) for data in preprocessings()}
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_every_preprocessing_gives_the_same_numbers(part):
+    """From files to float32, of some images."""
+    some = [sample for sample in samples() if not is_of_four_inks(sample)][::25]
+    for data in preprocessings()[part::6]:
+        for sample in set(some) & set(seen_by(data)):
+            candidate = transform(tf.constant(sample.encoded), data).numpy()
+            reference = expected(sample, data)
+            same = np.array_equal(candidate.view(np.int32), reference.view(np.int32))
+            assert same, (sample.name, data)
