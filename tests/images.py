@@ -141,9 +141,9 @@ def _small(number: int) -> tuple[str, Image.Image]:
 
 
 def _photographs() -> Iterator[Sample]:
-    """JPEGs at many qualities and subsamplings, every second one progressive."""
+    """JPEGs of many qualities and subsamplings, every second one progressive."""
     qualities, subsamplings = (10, 35, 60, 75, 90, 95, 100), (0, 1, 2)
-    for number in range(4 * len(photographs())):
+    for number in range(3 * len(photographs())):
         name, image = _small(number)
         quality, subsampling = qualities[number % 7], subsamplings[number % 3]
         jpeg = encoded(
@@ -287,23 +287,18 @@ def _webps() -> Iterator[Sample]:
 
 def _drawn() -> Iterator[Sample]:
     for number, size in enumerate(SIZES):
-        for kind, image in (
-            ("noise", noise(*size, seed=number)),
-            ("gradient", gradient(*size)),
-        ):
-            label = f"{kind}-{size[0]}x{size[1]}"
-            yield Sample(f"png-{label}", encoded(image, "PNG"))
-            yield Sample(
-                f"jpeg-{label}", encoded(image, "JPEG", quality=7 * number + 5)
-            )
+        label, quality = f"{size[0]}x{size[1]}", 7 * number + 5
+        random, smooth = noise(*size, seed=number), gradient(*size)
+        yield Sample(f"png-noise-{label}", encoded(random, "PNG"))
+        yield Sample(f"jpeg-noise-{label}", encoded(random, "JPEG", quality=quality))
+        yield Sample(f"jpeg-gradient-{label}", encoded(smooth, "JPEG", quality=quality))
 
 
 def _extremes() -> Iterator[Sample]:
-    for width, height in EXTREMES:
-        image, label = noise(width, height, seed=width), f"{width}x{height}"
-        yield Sample(f"extreme-jpeg-{label}", encoded(image, "JPEG"))
-        yield Sample(f"extreme-png-{label}", encoded(image, "PNG"))
+    for (width, height), kind in zip(EXTREMES, itertools.cycle(("JPEG", "PNG"))):
+        image = encoded(noise(width, height, seed=width), kind)
+        yield Sample(f"extreme-{kind}-{width}x{height}", image)
     for file_format in ("BMP", "WEBP"):
         yield Sample(f"extreme-{file_format}-1x1", encoded(noise(1, 1), file_format))
     large = dict(photographs())["retina"].resize((4000, 3000))
-    yield Sample("extreme-jpeg-4000x3000", encoded(large, "JPEG", quality=80))
+    yield Sample("extreme-JPEG-4000x3000", encoded(large, "JPEG", quality=80))

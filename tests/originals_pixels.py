@@ -5,14 +5,21 @@ import functools
 import io
 
 import numpy as np
+import PIL
+import torch
 from PIL import Image
+from torchvision.transforms import CenterCrop
+from torchvision.transforms.functional import _compute_resized_output_size
 
-from tests.images import Sample, samples
+from tests.images import Sample
+from tests.pillow_resize import resized, rows_first
 from vit_tf.preprocessing import DataConfig
+from vit_tf.preprocessing.data_config import pillow_of
 from vit_tf.reference import timm
 
-# Pillow resizes the whole image before it is cropped: of a long one to gigabytes.
-MOST_PIXELS = 2**25
+# Pillow resizes the whole image before it is cropped: a long one to gigabytes. There
+# `pillow_resize` takes its place, which `test_preprocessing_pillow.py` holds to it.
+MOST_PIXELS = 2**24
 
 
 @functools.cache
@@ -50,6 +57,7 @@ def label(data: DataConfig) -> str:
     return "-".join(map(str, (*size, *rest)))
 
 
+@functools.cache
 def timm_transform(data: DataConfig, **options: bool):
     """timm's own, from a Pillow image to a tensor of (channels, height, width)."""
     arguments = dataclasses.asdict(data)
@@ -72,23 +80,52 @@ def expected(sample: Sample, data: DataConfig) -> np.ndarray:
     return timm_transform(data)(decoded(sample)).permute(1, 2, 0).numpy()
 
 
-def seen_by(data: DataConfig) -> tuple[Sample, ...]:
-    """The images that Pillow can resize within `MOST_PIXELS`, and those it refuses."""
-    return tuple(sample for sample in samples() if _resized(sample, data) < MOST_PIXELS)
+def resized_size(size: tuple[int, int], data: DataConfig) -> tuple[int, int]:
+    """(height, width) of an image, and of what timm's first step makes of it."""
+    resize = timm_transform(data).transforms[0]
+    if hasattr(resize, "get_params"):
+        image = torch.empty((1, *size), device="meta")
+        return tuple(resize.get_params(image, resize.size, resize.longest))
+    if isinstance(resize.size, int):
+        return tuple(_compute_resized_output_size(size, [resize.size]))
+    return tuple(resize.size)
+
+
+def seen(sample: Sample, data: DataConfig) -> np.ndarray:
+    """What timm's transform sees of a file, (height, width, channels) uint8."""
+    image = decoded(sample)
+    if not is_long(sample, data):
+        transform = timm_transform(data, normalize=False)
+        return transform(image).permute(1, 2, 0).numpy()
+    return _window(np.asarray(image), data)
+
+
+def _window(pixels: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Of a long image, as `pillow_resize` makes it."""
+    size = resized_size(pixels.shape[:2], data)
+    rows, columns = map(_kept, size, data.size)
+    first = rows_first(pillow_of(PIL.__version__), pixels.shape[:2], size)
+    made = resized(
+        pixels, size, data.interpolation, rows_first=first, window=(rows, columns)
+    )
+    centred = CenterCrop(data.size)(torch.from_numpy(made).permute(2, 0, 1))
+    return centred.permute(1, 2, 0).numpy()
+
+
+def _kept(edge: int, kept: int) -> range:
+    """What `CenterCrop` keeps of an edge."""
+    start = max(round((edge - kept) / 2.0), 0)
+    return range(start, start + min(edge, kept))
+
+
+def is_long(sample: Sample, data: DataConfig) -> bool:
+    """Whether Pillow would resize it to more than `MOST_PIXELS`."""
+    image = decoded(sample)
+    height, width = resized_size((image.height, image.width), data)
+    return height * width >= MOST_PIXELS
 
 
 def refused(sample: Sample, data: DataConfig) -> bool:
-    """Whether nothing would be left of an edge: Pillow raises ValueError."""
-    size = decoded(sample).size
-    return data.crop_mode == "border" and (
-        round(min(size) * data.size[0] / data.crop_pct / max(size)) == 0
-    )
-
-
-def _resized(sample: Sample, data: DataConfig) -> float:
-    """About how many pixels the whole resized image has."""
-    width, height = decoded(sample).size
-    ratios = data.size[0] / height, data.size[1] / width
-    if data.crop_mode == "center":
-        return max(ratios) ** 2 * height * width / data.crop_pct**2
-    return data.size[0] * data.size[1] / data.crop_pct**2
+    """Whether nothing would be left of an edge, which Pillow refuses."""
+    image = decoded(sample)
+    return min(resized_size((image.height, image.width), data)) == 0

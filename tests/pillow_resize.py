@@ -9,20 +9,27 @@ BITS = 22
 
 
 def resized(
-    pixels: np.ndarray, size: tuple[int, int], interpolation: str, *, rows_first: bool
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    interpolation: str,
+    *,
+    rows_first: bool,
+    window: tuple[range, range] | None = None,
 ) -> np.ndarray:
-    """(H, W, C) uint8 to (height, width) of `size`.
+    """A resized image, or a window of it.
 
     Args:
         pixels: (H, W, C) uint8.
-        size: (height, width).
+        size: (height, width) of the whole resized image.
         interpolation: "bilinear", "bicubic" or "lanczos".
         rows_first: Whether the pass along the height comes first.
+        window: The rows and the columns to compute.
     """
+    window = window or (range(size[0]), range(size[1]))
     for axis in (0, 1) if rows_first else (1, 0):
-        if pixels.shape[axis] != size[axis]:
-            along = np.moveaxis(pixels, axis, 0)
-            pixels = np.moveaxis(_pass(along, size[axis], interpolation), 0, axis)
+        along = np.moveaxis(pixels, axis, 0)
+        made = _pass(along, size[axis], window[axis], interpolation)
+        pixels = np.moveaxis(made, 0, axis)
     return pixels
 
 
@@ -36,13 +43,13 @@ def rows_first(version: str, size: tuple[int, int], target: tuple[int, int]) -> 
     return height > rows and height - rows > 2 * (width - columns)
 
 
-def _pass(pixels: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+def _pass(pixels: np.ndarray, size: int, seen: range, interpolation: str) -> np.ndarray:
     """Along the first axis."""
     support, weigh = FILTERS[interpolation]
     scale = len(pixels) / size
     stretch = max(scale, 1.0)
-    made = np.empty((size, *pixels.shape[1:]), np.uint8)
-    for at in range(size):
+    made = np.empty((len(seen), *pixels.shape[1:]), np.uint8)
+    for at in seen:
         center = (at + 0.5) * scale
         low = max(int(center - support * stretch + 0.5), 0)
         high = min(int(center + support * stretch + 0.5), len(pixels))
@@ -55,7 +62,7 @@ def _pass(pixels: np.ndarray, size: int, interpolation: str) -> np.ndarray:
             total += weight
         fixed = [_rounded(weight / total * 2**BITS) for weight in weights]
         sums = np.tensordot(fixed, pixels[low:high].astype(np.int64), 1)
-        made[at] = np.clip((sums + 2 ** (BITS - 1)) >> BITS, 0, 255)
+        made[at - seen.start] = np.clip((sums + 2 ** (BITS - 1)) >> BITS, 0, 255)
     return made
 
 

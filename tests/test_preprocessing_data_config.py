@@ -11,6 +11,8 @@ from vit_tf.preprocessing import DataConfig
 from vit_tf.preprocessing.data_config import PILLOWS, pillow_of
 from vit_tf.reference import timm
 
+CROP_PCT = "a number above 0, and no more than an edge's pixels, expected"
+
 
 def test_every_pretrained_model_of_timm_is_described():
     for name, cfg in pretrained_cfgs().items():
@@ -55,9 +57,10 @@ def test_it_goes_through_json_and_back():
         ("mean", "abc", "as many numbers as channels, 3, expected"),
         ("std", (0.5,), "as many numbers as channels, 3, above 0, expected"),
         ("std", (0.5, 0.5, 0.0), "as many numbers as channels, 3, above 0, expected"),
-        ("crop_pct", 0, "a number above 0 expected"),
-        ("crop_pct", "0.9", "a number above 0 expected"),
-        ("crop_pct", float("nan"), "a number above 0 expected"),
+        ("crop_pct", 224.1, CROP_PCT),
+        ("crop_pct", 0, CROP_PCT),
+        ("crop_pct", "0.9", CROP_PCT),
+        ("crop_pct", float("nan"), CROP_PCT),
         ("crop_mode", None, "('center', 'squash', 'border') expected"),
         ("pillow", "13", f"one of {PILLOWS} expected"),
     ],

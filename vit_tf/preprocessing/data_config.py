@@ -62,13 +62,16 @@ class DataConfig:
         channels = sizes[0] if sized else 3
         numbers = f"as many numbers as channels, {channels},"
         deviations = _are((int, float), self.std, channels) and min(self.std) > 0
-        fraction = _are((int, float), (self.crop_pct,), 1) and self.crop_pct > 0
+        edge = (
+            min(sizes[1:]) if sized else math.inf
+        )  # resized to floor(edge / crop_pct)
+        part = _are((int, float), (self.crop_pct,), 1) and 0 < self.crop_pct <= edge
         return {
             "input_size": (sized, "(1 or 3, height, width)"),
             "interpolation": _one_of(INTERPOLATIONS, self.interpolation),
             "mean": (_are((int, float), self.mean, channels), numbers),
             "std": (deviations, f"{numbers} above 0,"),
-            "crop_pct": (fraction, "a number above 0"),
+            "crop_pct": (part, "a number above 0, and no more than an edge's pixels,"),
             "crop_mode": _one_of(CROP_MODES, self.crop_mode),
             "pillow": _one_of(PILLOWS, self.pillow),
         }
