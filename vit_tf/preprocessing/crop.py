@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from vit_tf.preprocessing.data_config import DataConfig
 from vit_tf.preprocessing.decode import (
-    decode,
     decode_jpeg_window,
+    decode_other,
     is_jpeg,
     jpeg_size,
 )
@@ -51,7 +51,7 @@ def _opened(image: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         return tf.shape(image, tf.int64)[:2], functools.partial(_cut, image)
     jpeg = is_jpeg(image)
     nothing = tf.zeros((0, 0, 3), tf.uint8)
-    pixels = tf.cond(jpeg, lambda: nothing, lambda: decode(image))
+    pixels = tf.cond(jpeg, lambda: nothing, lambda: decode_other(image))
     size = tf.cond(
         jpeg, lambda: jpeg_size(image), lambda: tf.shape(pixels, tf.int64)[:2]
     )

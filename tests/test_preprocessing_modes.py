@@ -1,0 +1,222 @@
+"""However the transform is run, the numbers are timm's."""
+
+import functools
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.images import Sample, is_of_four_inks, samples
+from tests.originals_pixels import (
+    expected,
+    geometries,
+    is_long,
+    label,
+    pixels,
+    refused,
+)
+from vit_tf.preprocessing import (
+    DataConfig,
+    create_transform,
+    transform,
+    transform_batch,
+)
+
+STRING, STRINGS = (tf.TensorSpec(shape, tf.string) for shape in ((), (None,)))
+IMAGE = tf.TensorSpec((None, None, 3), tf.uint8)
+IMAGES = tf.RaggedTensorSpec((None, None, None, 3), tf.uint8, ragged_rank=2)
+BATCH = 32
+
+Way = Callable[[DataConfig, Sequence[Sample]], Iterator[tf.Tensor]]
+
+
+def few_preprocessings() -> list[DataConfig]:
+    """The smallest of each crop mode, and what is not square, and cropped above 1."""
+    kinds = {
+        (data.crop_mode, data.size[0] == data.size[1], data.crop_pct > 1): data
+        for data in sorted(geometries(), key=lambda data: data.size, reverse=True)
+    }
+    return list(kinds.values())
+
+
+def few_images() -> list[Sample]:
+    """Some of each kind of file."""
+    chosen = [sample for sample in samples() if not is_of_four_inks(sample)]
+    return [sample for sample in chosen[::60] if "extreme" not in sample.name]
+
+
+def eager(data: DataConfig, chosen: Sequence[Sample]) -> Iterator[tf.Tensor]:
+    for sample in chosen:
+        yield transform(tf.constant(sample.encoded), data)
+
+
+def in_graph(data: DataConfig, chosen: Sequence[Sample]) -> Iterator[tf.Tensor]:
+    for sample in chosen:
+        yield traced(data)(tf.constant(sample.encoded))
+
+
+def of_pixels_in_graph(
+    data: DataConfig, chosen: Sequence[Sample]
+) -> Iterator[tf.Tensor]:
+    ours = tf.function(create_transform(data), input_signature=[IMAGE])
+    for sample in chosen:
+        yield ours(pixels(sample))
+
+
+def in_tf_data(data: DataConfig, chosen: Sequence[Sample]) -> Iterator[tf.Tensor]:
+    files = tf.data.Dataset.from_tensor_slices([sample.encoded for sample in chosen])
+    return iter(files.map(traced(data), num_parallel_calls=2))
+
+
+def strings_in_a_batch(
+    data: DataConfig, chosen: Sequence[Sample]
+) -> Iterator[tf.Tensor]:
+    ours = tf.function(lambda files: transform_batch(files, data), [STRINGS])
+    for part in parts(chosen):
+        yield from ours(tf.constant([sample.encoded for sample in part]))
+
+
+def pixels_in_a_ragged_batch(
+    data: DataConfig, chosen: Sequence[Sample]
+) -> Iterator[tf.Tensor]:
+    ours = tf.function(lambda images: transform_batch(images, data), [IMAGES])
+    for part in parts(chosen):
+        yield from ours(ragged([pixels(sample) for sample in part]))
+
+
+def eager_batches(data: DataConfig, chosen: Sequence[Sample]) -> Iterator[tf.Tensor]:
+    for part in parts(chosen):
+        yield from transform_batch(ragged([pixels(sample) for sample in part]), data)
+
+
+EAGER = (eager, eager_batches)
+TRACED = (
+    in_graph,
+    of_pixels_in_graph,
+    in_tf_data,
+    strings_in_a_batch,
+    pixels_in_a_ragged_batch,
+)
+
+
+@functools.cache
+def traced(data: DataConfig) -> Callable[[tf.Tensor], tf.Tensor]:
+    return tf.function(lambda file: transform(file, data), input_signature=[STRING])
+
+
+def parts(chosen: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    for start in range(0, len(chosen), BATCH):
+        yield chosen[start : start + BATCH]
+
+
+def ragged(images: list[np.ndarray]) -> tf.RaggedTensor:
+    """(B, H, W, 3), of which each has its own height and width."""
+    flat = np.concatenate([image.reshape(-1, 3) for image in images])
+    heights = [len(image) for image in images]
+    widths = [image.shape[1] for image in images for _ in image]
+    return tf.RaggedTensor.from_nested_row_lengths(flat, [heights, widths])
+
+
+@functools.cache
+def digest_of_timm(sample: Sample, data: DataConfig) -> str:
+    return digest(expected(sample, data))
+
+
+def digest(array: np.ndarray) -> str:
+    """Of every bit."""
+    assert array.dtype == np.float32
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+
+
+def comparable(sample: Sample, data: DataConfig) -> bool:
+    """Whether it is decoded exactly, and neither too long for Pillow nor refused."""
+    exact = not is_of_four_inks(sample)
+    return exact and not is_long(sample, data) and not refused(sample, data)
+
+
+def differing(way: Way, data: DataConfig, chosen: Sequence[Sample]) -> list[str]:
+    chosen = [sample for sample in chosen if comparable(sample, data)]
+    candidates = way(data, chosen)
+    return [
+        sample.name
+        for sample, candidate in zip(chosen, candidates, strict=True)
+        if digest(candidate.numpy()) != digest_of_timm(sample, data)
+    ]
+
+
+def named(value: object) -> str:
+    return value.__name__ if callable(value) else label(value)
+
+
+@pytest.mark.parametrize(
+    ("data", "way"),
+    [
+        *itertools.product(few_preprocessings(), TRACED),
+        *itertools.product(few_preprocessings()[-2:], EAGER),  # of the smallest
+    ],
+    ids=named,
+)
+def test_every_image_is_the_same(data, way):
+    assert differing(way, data, samples()) == []
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_preprocessing_is_the_same(part):
+    """In parts; the last way is traced anew for each, which takes most of the time."""
+    for data in geometries()[part::4]:
+        for way in (*EAGER, in_graph, in_tf_data, pixels_in_a_ragged_batch):
+            assert differing(way, data, few_images()) == [], (way, data)
+
+
+def test_equal_sizes_need_not_be_ragged():
+    data, images = DataConfig(), np.stack([pixels(samples()[0])] * 2)
+    batch = transform_batch(tf.constant(images), data).numpy()
+    assert digest(batch[1]) == digest_of_timm(samples()[0], data)
+
+
+def test_nothing_is_a_batch_too():
+    batch = transform_batch(tf.zeros((0,), tf.string), DataConfig())
+    assert batch.shape == (0, 224, 224, 3)
+
+
+LOADER = """
+import hashlib, json, sys
+import tensorflow as tf
+
+directory, files = sys.argv[1:]
+saved = tf.saved_model.load(directory)
+for line in open(files):
+    name, path = json.loads(line)
+    seen = saved.functions[name](tf.io.read_file(path)).numpy()
+    print(hashlib.sha256(seen).hexdigest())
+"""
+
+
+def test_a_saved_model_in_a_fresh_process_is_the_same(tmp_path):
+    """Of every preprocessing on few images, and of few on every image."""
+    module = tf.Module()
+    module.functions = {label(data): traced(data) for data in geometries()}
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    pairs = [(data, sample) for data in geometries() for sample in few_images()]
+    pairs += [(data, sample) for data in few_preprocessings() for sample in samples()]
+    pairs = [(data, sample) for data, sample in pairs if comparable(sample, data)]
+    for sample in samples():
+        (tmp_path / sample.name).write_bytes(sample.encoded)
+    asked = tmp_path / "asked.jsonl"
+    with asked.open("w") as lines:
+        for data, sample in pairs:
+            pair = (label(data), str(tmp_path / sample.name))
+            print(json.dumps(pair), file=lines)
+    command = [sys.executable, "-c", LOADER, str(tmp_path / "saved"), str(asked)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    digests = run.stdout.split()
+    assert len(digests) == len(pairs)
+    for (data, sample), found in zip(pairs, digests, strict=True):
+        assert found == digest_of_timm(sample, data), (sample.name, data)

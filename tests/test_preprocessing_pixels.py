@@ -1,0 +1,82 @@
+"""Every image times every preprocessing of timm: not one value differs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.images import is_of_four_inks, samples
+from tests.originals_pixels import (
+    expected,
+    fields,
+    filled,
+    geometries,
+    is_long,
+    label,
+    pixels,
+    preprocessings,
+    refused,
+    seen,
+    timm_transform,
+)
+from vit_tf.preprocessing.transform import crop, normalize, transform
+
+STRING = tf.TensorSpec((), tf.string)
+
+
+@pytest.mark.parametrize("data", geometries(), ids=label)
+def test_every_file_is_decoded_resized_and_cropped_as_by_timm(data):
+    """To bytes; `test_every_byte_is_normalised` holds what becomes of each."""
+    traced = tf.function(lambda file: crop(file, data), input_signature=[STRING])
+    differing = []
+    for sample in samples():
+        inks = is_of_four_inks(sample)  # exact from decoded pixels on
+        image = tf.constant(pixels(sample) if inks else sample.encoded)
+        candidate = crop if inks else lambda file, _: traced(file)
+        if refused(sample, data):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                candidate(image, data)
+        elif not np.array_equal(candidate(image, data).numpy(), seen(sample, data)):
+            differing.append(sample.name)
+    assert differing == []
+
+
+def test_few_images_are_too_long_for_pillow():
+    """All are resized by itself where both edges are given, all but extremes else."""
+    for data in geometries():
+        long = [sample.name for sample in samples() if is_long(sample, data)]
+        assert all("extreme" in name for name in long)
+        assert data.crop_mode == "center" or not long
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["eager", "graph"])
+def test_every_byte_is_normalised(traced):
+    every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    for data in preprocessings():
+        ours = tf.function(normalize) if traced else normalize
+        reference = timm_normalised(every, data)
+        candidate = ours(tf.constant(every), data).numpy()
+        assert np.array_equal(candidate.view(np.int32), reference.view(np.int32)), data
+
+
+def timm_normalised(image, data):
+    *_, to_tensor, normalise = timm_transform(data).transforms
+    return normalise(to_tensor(image)).permute(1, 2, 0).numpy()
+
+
+def test_every_geometry_is_among_those_that_are_compared():
+    """And for every mean where it is filled with one."""
+    compared = {(*fields(data), filled(data)) for data in geometries()}
+    assert compared == {(*fields(data), filled(data)) for data in preprocessings()}
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_every_preprocessing_gives_the_same_numbers(part):
+    """From files to float32, of some images."""
+    some = [sample for sample in samples() if "extreme" not in sample.name][::45]
+    assert not any(map(is_of_four_inks, some))
+    for data in preprocessings()[part::6]:
+        for sample in some:
+            candidate = transform(tf.constant(sample.encoded), data).numpy()
+            reference = expected(sample, data)
+            same = np.array_equal(candidate.view(np.int32), reference.view(np.int32))
+            assert same, (sample.name, data)
