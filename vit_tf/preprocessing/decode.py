@@ -69,10 +69,10 @@ def decode_jpeg_window(
     where its own edge is.
     """
     window = tf.cast(tf.concat([low, high - low], axis=0), tf.int32)
-    return tf.io.decode_and_crop_jpeg(_repaired(encoded), window, channels=3, **_JPEG)
+    return tf.io.decode_and_crop_jpeg(repaired(encoded), window, channels=3, **_JPEG)
 
 
-def _repaired(encoded: tf.Tensor) -> tf.Tensor:
+def repaired(encoded: tf.Tensor) -> tf.Tensor:
     """A JPEG as TensorFlow must read it to see what Pillow sees, () string.
 
     Inks are stored inverted. Pillow always knows that; TensorFlow takes it from Adobe's
@@ -95,7 +95,7 @@ def _head(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_jpeg(_repaired(encoded), channels=3, **_JPEG)
+    return tf.io.decode_jpeg(repaired(encoded), channels=3, **_JPEG)
 
 
 def _png_of_16_bit_grey(encoded: tf.Tensor) -> tf.Tensor:

@@ -12,13 +12,13 @@ def normalize(pixels: tf.Tensor, data: DataConfig) -> tf.Tensor:
     Each step is rounded as in torchvision's `ToTensor` and `Normalize`.
 
     Args:
-        pixels: (height, width, channels) uint8, of the model's size.
+        pixels: (H, W, channels) uint8, of a size that is known when this is traced.
         data: How images are transformed.
 
     Returns:
-        (height, width, channels) float32.
+        (H, W, channels) float32.
     """
-    channels, height, width = data.input_size
+    height, width, channels = pixels.shape
     mean, std = (
         tf.constant(np.tile(np.array(values, np.float32), width))
         for values in (data.mean, data.std)
