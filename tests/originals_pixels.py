@@ -3,19 +3,17 @@
 import dataclasses
 import functools
 import io
+from collections.abc import Callable
 
 import numpy as np
 import PIL
-import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop
-from torchvision.transforms.functional import _compute_resized_output_size
 
 from tests.images import Sample
 from tests.pillow_resize import resized, rows_first
 from vit_tf.preprocessing import DataConfig
 from vit_tf.preprocessing.data_config import pillow_of
-from vit_tf.reference import timm
+from vit_tf.reference import timm, torch
 
 # Pillow resizes the whole image before it is cropped: a long one to gigabytes. There
 # `pillow_resize` takes its place, which `test_preprocessing_pillow.py` holds to it.
@@ -58,7 +56,7 @@ def label(data: DataConfig) -> str:
 
 
 @functools.cache
-def timm_transform(data: DataConfig, **options: bool):
+def timm_transform(data: DataConfig, **options: bool) -> Callable[..., torch.Tensor]:
     """timm's own, from a Pillow image to a tensor of (channels, height, width)."""
     arguments = dataclasses.asdict(data)
     del arguments["pillow"]
@@ -87,7 +85,8 @@ def resized_size(size: tuple[int, int], data: DataConfig) -> tuple[int, int]:
         image = torch.empty((1, *size), device="meta")
         return tuple(resize.get_params(image, resize.size, resize.longest))
     if isinstance(resize.size, int):
-        return tuple(_compute_resized_output_size(size, [resize.size]))
+        torchvision = timm.data.transforms.F  # needs what vit_tf.reference declares
+        return tuple(torchvision._compute_resized_output_size(size, [resize.size]))
     return tuple(resize.size)
 
 
@@ -103,13 +102,12 @@ def seen(sample: Sample, data: DataConfig) -> np.ndarray:
 def _window(pixels: np.ndarray, data: DataConfig) -> np.ndarray:
     """Of a long image, as `pillow_resize` makes it."""
     size = resized_size(pixels.shape[:2], data)
-    rows, columns = map(_kept, size, data.size)
+    window = tuple(map(_kept, size, data.size))
     first = rows_first(pillow_of(PIL.__version__), pixels.shape[:2], size)
-    made = resized(
-        pixels, size, data.interpolation, rows_first=first, window=(rows, columns)
-    )
-    centred = CenterCrop(data.size)(torch.from_numpy(made).permute(2, 0, 1))
-    return centred.permute(1, 2, 0).numpy()
+    made = resized(pixels, size, data.interpolation, rows_first=first, window=window)
+    _, center_crop, *_ = timm_transform(data).transforms
+    made = torch.from_numpy(made).permute(2, 0, 1)
+    return center_crop(made).permute(1, 2, 0).numpy()
 
 
 def _kept(edge: int, kept: int) -> range:

@@ -42,13 +42,13 @@ def few_preprocessings() -> list[DataConfig]:
         (data.crop_mode, data.size[0] == data.size[1], data.crop_pct > 1): data
         for data in sorted(geometries(), key=lambda data: data.size, reverse=True)
     }
-    return list(kinds.values())
+    return sorted(kinds.values(), key=lambda data: data.size)
 
 
 def few_images() -> list[Sample]:
     """Some of each kind of file."""
     chosen = [sample for sample in samples() if not is_of_four_inks(sample)]
-    return [sample for sample in chosen[::60] if "extreme" not in sample.name]
+    return [sample for sample in chosen[::100] if "extreme" not in sample.name]
 
 
 def eager(data: DataConfig, chosen: Sequence[Sample]) -> Iterator[tf.Tensor]:
@@ -157,8 +157,8 @@ def named(value: object) -> str:
 @pytest.mark.parametrize(
     ("data", "way"),
     [
-        *itertools.product(few_preprocessings(), TRACED),
-        *itertools.product(few_preprocessings()[-2:], EAGER),  # of the smallest
+        *itertools.product(few_preprocessings()[1:4], TRACED),
+        *itertools.product(few_preprocessings()[:1], EAGER),  # slower
     ],
     ids=named,
 )
@@ -168,9 +168,9 @@ def test_every_image_is_the_same(data, way):
 
 @pytest.mark.parametrize("part", range(4))
 def test_every_preprocessing_is_the_same(part):
-    """In parts; the last way is traced anew for each, which takes most of the time."""
+    """In parts; `test_preprocessing_pixels.py` has each in a graph, and eagerly."""
     for data in geometries()[part::4]:
-        for way in (*EAGER, in_graph, in_tf_data, pixels_in_a_ragged_batch):
+        for way in (in_tf_data, pixels_in_a_ragged_batch):
             assert differing(way, data, few_images()) == [], (way, data)
 
 
@@ -199,12 +199,12 @@ for line in open(files):
 
 
 def test_a_saved_model_in_a_fresh_process_is_the_same(tmp_path):
-    """Of every preprocessing on few images, and of few on every image."""
+    """Of every preprocessing on an image, and of one on every image."""
     module = tf.Module()
     module.functions = {label(data): traced(data) for data in geometries()}
     tf.saved_model.save(module, str(tmp_path / "saved"))
-    pairs = [(data, sample) for data in geometries() for sample in few_images()]
-    pairs += [(data, sample) for data in few_preprocessings() for sample in samples()]
+    pairs = [(data, few_images()[-1]) for data in geometries()]
+    pairs += [(few_preprocessings()[0], sample) for sample in samples()]
     pairs = [(data, sample) for data, sample in pairs if comparable(sample, data)]
     for sample in samples():
         (tmp_path / sample.name).write_bytes(sample.encoded)

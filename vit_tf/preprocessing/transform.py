@@ -1,6 +1,5 @@
 """timm's evaluation transform, from an image to what a model takes."""
 
-import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -21,7 +20,11 @@ def create_transform(data: DataConfig) -> Callable[[tf.Tensor], tf.Tensor]:
         file (() string: JPEG, PNG, BMP or WebP), or from pixels ((H, W, 3) uint8 of
         any size).
     """
-    return functools.partial(transform, data=data)
+
+    def transformed(image: tf.Tensor) -> tf.Tensor:
+        return transform(image, data)
+
+    return transformed
 
 
 @tf.autograph.experimental.do_not_convert
