@@ -20,6 +20,7 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/conversion.py
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/preprocessing.py
 
 # Runs again only when what is to be installed has changed.
 $(INSTALLED): requirements.txt pyproject.toml
