@@ -21,7 +21,7 @@ from i1k_eval.datasets.dataset import Example
 from vit_tf import mapping, proof
 from vit_tf.checkpoints import Tensors
 from vit_tf.export.bundle import load
-from vit_tf.export.timm_directory import PREPROCESSING
+from vit_tf.export.data_config import STATED
 from vit_tf.preprocessing import DataConfig
 from vit_tf.reference import timm, torch
 
@@ -148,7 +148,7 @@ def _read(
     from vit_tf import source
 
     read = source.read(config, checkpoint)
-    said = {key: read.facts[key] for key in PREPROCESSING if read.facts.get(key)}
+    said = {key: read.facts[key] for key in STATED if read.facts.get(key)}
     for key in ("mean", "std"):  # of other channels than the model's
         if len(said.get(key, data.mean)) != len(data.mean):
             del said[key]
