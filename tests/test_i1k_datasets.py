@@ -603,7 +603,9 @@ def row(i: int) -> dict:
     return {"image": io.BytesIO(encoded(i)), "label": label, "file_name": name}
 
 
-def write_tfds(data_dir: Path, name: str, features=FEATURES, **splits) -> Path:
+def write_tfds(
+    data_dir: Path, name: str, features=FEATURES, supervised=None, **splits
+) -> Path:
     """Writes a data set as tfds does, each split in three files."""
 
     class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -615,7 +617,9 @@ def write_tfds(data_dir: Path, name: str, features=FEATURES, **splits) -> Path:
 
         def _info(self):
             found = tfds.features.FeaturesDict(features)
-            return self.dataset_info_from_configs(features=found)
+            return self.dataset_info_from_configs(
+                features=found, supervised_keys=supervised
+            )
 
         def _split_generators(self, dl_manager):
             return {name: self._generate_examples(splits[name]) for name in splits}
@@ -657,6 +661,30 @@ def test_a_data_set_of_tfds(data_dir):
     folder = data_dir / "imagenet_a"
     shutil.copytree(folder, data_dir / "imagenet_v2" / "matched-frequency")
     assert open_dataset("tfds:imagenet_v2").classes is None
+
+
+@pytest.mark.parametrize("label", ["real_label", "correct_multi_labels"])
+def test_lists_of_labels_in_tfds_come_before_the_original_label(data_dir, label):
+    several = tfds.features.Sequence(FEATURES["label"])
+    features = {"image": FEATURES["image"], "original_label": FEATURES["label"]}
+    features |= {label: several, "wrong_multi_labels": several}
+    rows = [
+        {
+            "image": io.BytesIO(encoded(i)),
+            "original_label": 0,
+            label: list(range(i)),
+            "wrong_multi_labels": [0],
+        }
+        for i in range(3)
+    ]
+    write_tfds(data_dir, "real", features, ("image", label), validation=rows)
+    dataset = open_dataset("tfds:real", num_classes=1000)
+    found = {example.encoded: set(example.labels) for example in dataset.examples()}
+    expected = (set(), {999}, {999, 998})
+    assert found == {encoded(i): expected[i] for i in range(3)}
+    write_tfds(data_dir, "unsaid", features, validation=rows)
+    with pytest.raises(DatasetError, match=r"images \['image'\], labels \["):
+        open_dataset("tfds:unsaid")
 
 
 def test_splits_versions_and_folders_of_tfds(data_dir):

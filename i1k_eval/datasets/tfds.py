@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from i1k_eval import labels as imagenet
 from i1k_eval.datasets.blocks import Block, of_blocks
 from i1k_eval.datasets.classes import Classes, Model
@@ -46,7 +48,7 @@ def open_tfds(source: str, *, split: str, labels: LabelFile, model: Model) -> Da
     builder = _builder(folder)
     split = _split(builder.info.splits, split, folder)
     try:
-        features = _features(builder.info.features, tfds)
+        features = _features(builder.info, tfds)
         label, classes = _labels(features, labels, model)
     except DatasetError as error:
         raise DatasetError(f"{source}: {error}") from error
@@ -79,7 +81,7 @@ class Features:
 
     Attributes:
         image: the name of the encoded image.
-        label: that of the label.
+        label: that of the label, or of a list of those that are right.
         file_name: that of the image's file name, or nothing.
         class_names: the label's classes, in order.
     """
@@ -90,15 +92,22 @@ class Features:
     class_names: tuple[str, ...]
 
 
-def _features(features: Mapping[str, Any], tfds: Any) -> Features:
-    """The image, the label and the file's name: the only ones, or those named so."""
+def _features(info: Any, tfds: Any) -> Features:
+    """The image, the label and the file's name: the only ones, or those named so.
+
+    A label that the data set says to be what is learned comes before those: beside
+    ReaL's labels, and others that are lists, there is the original one.
+    """
+    features = {name: _of_list(info.features[name], tfds) for name in info.features}
     of_kind = {
         kind: [name for name in features if isinstance(features[name], kind)]
         for kind in (tfds.features.Image, tfds.features.ClassLabel, tfds.features.Text)
     }
     images, labels, texts = of_kind.values()
+    learned = [name for name in info.supervised_keys or () if name in labels]
     image = "image" if "image" in images else images[0] if len(images) == 1 else ""
     label = "label" if "label" in labels else labels[0] if len(labels) == 1 else ""
+    label = learned[0] if len(learned) == 1 else label
     if not image or not label:
         raise DatasetError(
             "expected an image and a class label, or features named `image` and "
@@ -108,6 +117,12 @@ def _features(features: Mapping[str, Any], tfds: Any) -> Features:
     found = features[label]
     count = range(found.num_classes or 0)
     return Features(image, label, file_name, tuple(map(found.int2str, count)))
+
+
+def _of_list(feature: Any, tfds: Any) -> Any:
+    """What a list of class labels is of; any other feature is itself."""
+    inner = getattr(feature, "feature", None)
+    return inner if isinstance(inner, tfds.features.ClassLabel) else feature
 
 
 def _labels(
@@ -127,7 +142,12 @@ def _labels(
     classes = class_indices(features.class_names, labels.classes, model, ordered=True)
     indices = [frozenset([classes.indices[name]]) for name in features.class_names]
     indices.append(frozenset())  # -1 is an image without a label
-    return lambda row: indices[row[features.label]], classes
+
+    def of_row(row: Mapping[str, Any]) -> frozenset[int]:
+        found = np.atleast_1d(row[features.label])
+        return frozenset().union(*(indices[number] for number in found))
+
+    return of_row, classes
 
 
 def _examples(
