@@ -69,6 +69,13 @@ def test_other_images_are_refused_by_the_layer(images):
         vit_tf.Preprocessing(DATA)(images)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_other_pixels_are_refused_by_the_function(dtype):
+    images = tf.data.Dataset.from_tensors(np.zeros((9, 9, 3), dtype))
+    with pytest.raises(ValueError, match=rf"image: {dtype} found, string \(the bytes"):
+        images.map(vit_tf.create_transform(DATA))
+
+
 def test_a_bundle_becomes_a_model_that_takes_files(converted, expected, tmp_path):
     model = vit_tf.load(converted, include_preprocessing=True)
     logits = vit_tf.load(converted)(expected).numpy()

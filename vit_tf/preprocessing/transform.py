@@ -29,7 +29,16 @@ def create_transform(data: DataConfig) -> Callable[[tf.Tensor], tf.Tensor]:
 
 @tf.autograph.experimental.do_not_convert
 def transform(image: tf.Tensor, data: DataConfig) -> tf.Tensor:
-    """As `create_transform`."""
+    """As `create_transform`.
+
+    Raises:
+        ValueError: if the image is neither a file nor pixels.
+    """
+    if (dtype := tf.as_dtype(image.dtype)) not in (tf.string, tf.uint8):
+        raise ValueError(
+            f"image: {dtype.name} found, string (the bytes of a file) or uint8 (pixels "
+            "from 0 to 255) expected"
+        )
     # On a GPU products of float32 are rounded to fewer bits, and files cannot be read.
     with tf.device("CPU:0"):
         return normalize(crop(image, data), data)
