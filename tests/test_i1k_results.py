@@ -154,11 +154,12 @@ def test_a_logit_that_is_no_number_is_a_difference_in_the_model():
     comparison = Comparison(layers, DataConfig(), "float32", Scores())
     pixels, errors = np.zeros((1, 2, 2, 3), np.float32), [""]
     good, bad = (np.array([[1, x]], np.float32) for x in (2, np.nan))
-    (found,) = comparison.differences(
-        Side(pixels, errors, bad), Side(pixels, errors, good)
-    )
-    assert (found.starts, found.layer) == ("model", "norm")
-    assert found.logits == found.relative == np.inf
+    for ported, original in ((bad, good), (good, bad), (bad, bad)):
+        (found,) = comparison.differences(
+            Side(pixels, errors, ported), Side(pixels, errors, original)
+        )
+        assert (found.starts, found.layer) == ("model", "norm")
+        assert found.logits == found.relative == np.inf
 
 
 def test_an_answer_is_of_the_classes_that_count():
