@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from i1k_eval.errors import EvaluationError
 from vit_tf.export import bundle
+from vit_tf.export.data_config import NEEDED
 from vit_tf.preprocessing import DataConfig
 
 
@@ -88,15 +89,15 @@ def _described(path: Path) -> dict[str, Any]:
         data, classes = described["data"], described["model"]["num_classes"]
     except (ValueError, LookupError, TypeError) as error:
         raise EvaluationError(f"{path / bundle.CONFIG}: {error!r}") from error
-    if unknown := [name for name in ("mean", "std") if not data.get(name)]:
-        raise EvaluationError(
-            f"{path}: no {' and no '.join(unknown)} found in {bundle.CONFIG}; "
-            "expected: a bundle that says how its images are preprocessed"
-        )
     if not classes:
         raise EvaluationError(
             f"{path}: a model without a classifier found (num_classes=0); expected: "
             "one that gives logits"
+        )
+    if unknown := [name for name in NEEDED if not data.get(name)]:
+        raise EvaluationError(
+            f"{path}: no {' and no '.join(unknown)} found in {bundle.CONFIG}; "
+            "expected: a bundle that says how its images are preprocessed"
         )
     return described
 
