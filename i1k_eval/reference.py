@@ -135,12 +135,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def pass_order(version: str) -> str:
-    """Which of `DataConfig.pillow` a version of Pillow resizes as."""
-    release = tuple(int(part) for part in version.split(".")[:2])
-    return "9.5" if release < (12, 2) else "12.2" if release < (13, 0) else "13.0"
-
-
 def _read(
     config: ConfigDict, checkpoint: str, data: DataConfig
 ) -> tuple[Tensors, DataConfig]:

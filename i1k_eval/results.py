@@ -44,6 +44,7 @@ from i1k_eval.ported import Ported
 from i1k_eval.predictions import Answer, Prediction
 from i1k_eval.scores import SHOWN
 from vit_tf.preprocessing import DataConfig
+from vit_tf.preprocessing.data_config import pillow_of
 
 LISTED = 20  # confusions, and worst classes
 
@@ -153,8 +154,6 @@ def _comparison(
     ported: DataConfig,
     original: DataConfig,
 ) -> dict[str, Any]:
-    from i1k_eval.reference import pass_order
-
     both = [p for p in predictions if p.difference]
     farthest = max(both, key=lambda p: p.difference.logits, default=None)
     relative = max((p.difference.relative for p in both), default=None)
@@ -172,7 +171,7 @@ def _comparison(
         "differing_pixels": sum(p.difference.pixels > 0 for p in both),
         "pass_order": {
             "pillow": pillow,
-            "found": pass_order(pillow),
+            "found": pillow_of(pillow),
             "expected": ported.pillow,
         },
         "preprocessing": {
