@@ -1,6 +1,7 @@
 """A bundle's answers to a data set's images, and the original's beside them."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+import vit_tf
 from i1k_eval import results
 from i1k_eval.datasets.dataset import Dataset
 from i1k_eval.difference import EXAMINED, Comparison, Side
@@ -114,7 +116,7 @@ def evaluate(
             done,
             rates,
             label_names=_label_names(ported, dataset),
-            notes=dataset.notes,
+            notes=(*dataset.notes, *_left_out(dataset, names)),
             original_data=comparison and comparison.original.data,
         )
         write_whole(folder / RESULTS, json.dumps(summary, indent=1) + "\n")
@@ -200,7 +202,7 @@ def _run(
     opened_with: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the predictions depend on; the images' own bytes are not looked at."""
-    libraries = {"tensorflow": tf.__version__}
+    libraries = {"tensorflow": tf.__version__, "vit_tf": vit_tf.__version__}
     if reference:
         from i1k_eval.reference import versions
 
@@ -208,6 +210,7 @@ def _run(
     return {
         "bundle": ported.sha256,
         "data": dataset.name,
+        "source": _state(dataset.name),
         **{name: _identity(value) for name, value in opened_with.items()},
         "images": len(names),
         "names": hashlib.sha256(
@@ -218,6 +221,24 @@ def _run(
         "batch_size": batch_size,
         "versions": libraries,
     }
+
+
+def _left_out(dataset: Dataset, names: Sequence[str]) -> Iterator[str]:
+    if len(names) < len(dataset.names):
+        yield f"the first {len(names):,} of {len(dataset.names):,} images"
+
+
+def _state(source: str) -> list[list[str | int]]:
+    """Name, size and time of the files that images and labels are in together.
+
+    A folder of images has none: there the images' names tell their classes.
+    """
+    path = Path(source)
+    files = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
+    if not path.exists() and not source.startswith("tfds:"):
+        files = [Path(name) for name in sorted(glob.glob(source))]
+    stats = [(str(file), file.stat()) for file in files if file.exists()]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 def _label_names(ported: Ported, dataset: Dataset) -> Mapping[int, str]:

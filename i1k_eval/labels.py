@@ -8,6 +8,7 @@ The files are read where timm is installed; timm itself, and torch, are not impo
 import functools
 import importlib.util
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,12 @@ def subset(name: str) -> tuple[int, ...] | None:
     if not name.isidentifier() or not (_folder() / file).is_file():
         return None
     return tuple(int(line) for line in _lines(file))
+
+
+def is_subset(indices: Iterable[int]) -> bool:
+    """Whether classes are those of such a data set, no more and no fewer."""
+    known = {subset(name) for name in ("imagenet_a", "imagenet_r", "mini_imagenet")}
+    return tuple(sorted(indices)) in known
 
 
 @functools.cache

@@ -27,12 +27,16 @@ class Scores:
         return logits if self.columns is None else len(self.columns)
 
     def answers(self, logits: np.ndarray, errors: Sequence[str]) -> list[Answer]:
-        """What a model says of images; nothing of those that were not read.
+        """What a model says of images; nothing where it has no numbers, or no image.
 
         Args:
             logits: (B, logits).
             errors: For each image, why it was not read, or "".
         """
+        errors = [
+            error or ("" if np.isfinite(row).all() else "its logits are no numbers")
+            for error, row in zip(errors, logits, strict=True)
+        ]
         scores, counted = self._scores(logits)
         best = np.argsort(-scores, axis=1, kind="stable")[:, : min(SHOWN, counted)]
         values = np.take_along_axis(scores, best, axis=1)

@@ -90,8 +90,7 @@ def test_the_model_s_names_tell_classes(pets):
     names = ["fish", "owl", "dog", "cat"]
     dataset = open_dataset(pets, label_names=names)
     assert labels_of(dataset) == [{3}, {3}, {2}, {2}, {1}]
-    assert dataset.classes == (1, 2, 3)
-    assert open_dataset(pets, label_names=names[1:]).classes is None
+    assert dataset.classes is None  # all four count
     with pytest.raises(
         DatasetError, match=r"2 classes have names of .* has no owl; its"
     ):
@@ -109,18 +108,27 @@ def test_classes_that_are_not_the_model_s_are_refused(pets, num_classes):
         open_dataset(pets, num_classes=num_classes)
 
 
-def test_wnids_are_imagenet_s_and_only_those_there_count(tmp_path):
+def test_of_a_known_part_of_imagenet_only_its_classes_count(tmp_path):
+    part = labels.subset("imagenet_a")
+    files = images(*(f"{WNIDS[i]}/0.png" for i in part))
+    dataset = open_dataset(write_folder(tmp_path / "a", files), num_classes=1000)
+    assert dataset.classes == part
+    assert dataset.notes == (f"only the logits of its {len(part)} classes count",)
+    files = images(*(f"{WNIDS[i]}/0.png" for i in part[1:]))
+    assert open_dataset(write_folder(tmp_path / "b", files)).classes is None
+
+
+def test_wnids_are_imagenet_s_wherever_they_are(tmp_path):
     source = write_folder(
         tmp_path / "some", images(*(f"{WNIDS[i]}/0.png" for i in (900, 3, 41)))
     )
     for num_classes in (None, 1000, 21843):
         dataset = open_dataset(source, num_classes=num_classes)
         assert labels_of(dataset) == [{3}, {41}, {900}]
-        assert dataset.classes == (3, 41, 900)
+        assert dataset.classes is None
         assert dataset.imagenet
         assert dataset.class_names[3] == "tiger shark, Galeocerdo cuvieri"
     assert dataset.notes == (
-        "only the logits of its 3 classes count",
         "no logit of the model's 21843 is that of the ImageNet classes n04399382",
     )
     own = open_dataset(source, num_classes=3)
@@ -158,7 +166,7 @@ def test_numbers_that_leave_some_out_are_indices(tmp_path):
     source = write_folder(tmp_path / "some", images("3/0.png", "12/0.png"))
     dataset = open_dataset(source, num_classes=20)
     assert labels_of(dataset) == [{12}, {3}]
-    assert dataset.classes == (3, 12)
+    assert dataset.classes is None
     with pytest.raises(DatasetError, match=r"has 5 classes, and the .* go up to 12"):
         open_dataset(source, num_classes=5)
     with pytest.raises(DatasetError, match="timm takes the classes in the order 3, 12"):
@@ -195,7 +203,7 @@ def test_subsets_of_imagenet_are_known_by_their_words(tmp_path):
     names = ["tench", "English springer", "cassette player"]
     source = write_folder(tmp_path / "some", images(*(f"{n}/0.png" for n in names)))
     dataset = open_dataset(source, num_classes=1000)
-    assert dataset.classes == (0, 217, 482)
+    assert labels_of(dataset) == [{217}, {482}, {0}]
     assert dataset.imagenet
     write_folder(tmp_path / "some", images("crane/0.png"))  # a bird and a machine
     with pytest.raises(DatasetError, match="neither the model's nor ImageNet's: "):
@@ -451,7 +459,7 @@ def test_wnids_and_imagenet_s_order_in_parquet(tmp_path):
     file = write_parquet(tmp_path / "a.parquet", table(3, names))
     dataset = open_dataset(file, num_classes=1000)
     assert labels_of(dataset) == [{9}, {4}, {7}]
-    assert dataset.classes == (4, 7, 9)
+    assert (dataset.classes, dataset.imagenet) == (None, True)
     names = [str(i) for i in range(1000)]
     file = write_parquet(tmp_path / "b.parquet", table(3, names))
     dataset = open_dataset(file, num_classes=21843)

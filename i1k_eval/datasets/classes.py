@@ -9,6 +9,7 @@ from i1k_eval.labels import (
     IMAGENET_CLASSES,
     class_names,
     has_imagenet_classes,
+    is_subset,
     wnids,
 )
 
@@ -196,6 +197,11 @@ def _in_order(names: Sequence[str]) -> dict[str, int]:
 
 
 def part_of(indices: Mapping[str, int], size: int) -> Classes:
-    """Classes of a model that has `size`: only theirs count, where they are not all."""
-    whole = len(indices) == size
-    return Classes(indices, None if whole else tuple(sorted(indices.values())))
+    """Classes of a model that has `size`.
+
+    Only theirs count where they are those of a known part of ImageNet's, by which
+    models are compared. Elsewhere all of the model's do: a folder that lacks some
+    classes would else be easier than the whole.
+    """
+    known = size == IMAGENET_CLASSES and is_subset(indices.values())
+    return Classes(indices, tuple(sorted(indices.values())) if known else None)
