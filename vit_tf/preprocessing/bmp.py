@@ -75,7 +75,8 @@ def _is_known(header: _Header, encoded: tf.Tensor) -> tf.Tensor:
 def _refused(header: _Header, encoded: tf.Tensor) -> tf.Tensor:
     names = ", ".join(f"{name}={{}}" for name in _Header._fields)
     found = tf.strings.format(names, list(header))
-    tf.debugging.Assert(False, [_EXPECTED, found, "bytes:", _length(encoded)])
+    told = [_EXPECTED, found, "bytes:", _length(encoded)]
+    tf.raw_ops.Assert(condition=False, data=told)
     return tf.zeros((0, 0, 3), tf.uint8)
 
 

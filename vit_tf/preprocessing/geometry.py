@@ -64,6 +64,7 @@ def _resized(size: tf.Tensor, data: DataConfig) -> tf.Tensor:
     longest = data.crop_mode == "border"
     ratio = tf.reduce_max(ratios) if longest else tf.reduce_min(ratios)
     resized = tf.cast(tf.round(size / ratio), tf.int64)
-    message = "an image so narrow that an edge of it, resized, has no pixel"
-    with tf.control_dependencies([tf.debugging.assert_positive(resized, message)]):
+    told = ["an image so narrow that an edge of it, resized, has no pixel:", resized]
+    seen = tf.raw_ops.Assert(condition=tf.reduce_min(resized) > 0, data=told)
+    with tf.control_dependencies([seen] if seen is not None else []):
         return tf.maximum(resized, 1)  # what comes after is traced for 0 as well
