@@ -6,12 +6,12 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-import vit_tf
 from i1k_eval import results
 from i1k_eval.datasets.dataset import Dataset
 from i1k_eval.difference import EXAMINED, Comparison, Side
@@ -202,7 +202,7 @@ def _run(
     opened_with: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the predictions depend on; the images' own bytes are not looked at."""
-    libraries = {"tensorflow": tf.__version__, "vit_tf": vit_tf.__version__}
+    libraries = {"tensorflow": tf.__version__, "vit_tf": version("vit_tf")}
     if reference:
         from i1k_eval.reference import versions
 
