@@ -1,5 +1,17 @@
 """Micro models: the widths do not matter where the options are the same."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker for each core: more threads would only wait for each other. The processes
+    # that tests start inherit this.
+    for _variable in (
+        "OMP_NUM_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+    ):
+        os.environ.setdefault(_variable, "1")
+
 import keras
 import numpy as np
 import pytest

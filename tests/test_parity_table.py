@@ -116,8 +116,8 @@ def test_what_is_the_same_once_shrunken_is_compared_once():
 def test_what_does_not_fit_in_memory_is_left_out_and_said():
     config = models.small_config("deit_tiny_patch16_224")
     parameters = table.compare(config, memory=0).parameters
-    outputs = config.parity.images * table._output_values(config)
-    row = table.compare(config, memory=8 * parameters + 4 * outputs)
+    enough = table.bytes_needed(config, parameters)["float32"]
+    row = table.compare(config, memory=enough)
     assert set(row.worst) == {"float32"}
     assert len(row.left_out) == 2
     page = table.document([row], "the command")

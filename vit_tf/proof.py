@@ -24,12 +24,19 @@ ROUNDING = 1e-13  # what float64 leaves of a zero, relative to the largest gradi
 
 
 def timm_outputs(
-    config: ConfigDict, tensors: checkpoints.Tensors, images: np.ndarray, dtype: str
+    config: ConfigDict,
+    tensors: checkpoints.Tensors,
+    images: np.ndarray,
+    dtype: str,
+    each: Callable[[str, np.ndarray], np.ndarray] = lambda name, output: output,
 ) -> dict[str, np.ndarray]:
-    """What every layer of timm's model computes, or nothing if parity is off."""
+    """What every layer of timm's model computes, or nothing if parity is off.
+
+    `each` says what to keep of an output, given its name and the array.
+    """
     if not config.parity.enabled:
         return {}
-    return original(config, tensors, dtype).record(images.astype(dtype))
+    return original(config, tensors, dtype).record(images.astype(dtype), each)
 
 
 def compare_with_timm(

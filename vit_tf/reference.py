@@ -106,7 +106,11 @@ class Reference:
         _compute_buffers(self.module, self.dtype)
         self.module.eval()
 
-    def record(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def record(
+        self,
+        images: np.ndarray,
+        each: Callable[[str, np.ndarray], np.ndarray] = lambda name, output: output,
+    ) -> dict[str, np.ndarray]:
         """The output of every module, by timm's name.
 
         Modules that compute nothing (`nn.Identity`) and containers are left out.
@@ -115,6 +119,8 @@ class Reference:
 
         Args:
             images: (B, H, W, C) preprocessed images.
+            each: What to keep of an output, given its name and the array; by default
+                the array itself.
 
         Returns:
             name -> output, channels last; the model's own under "logits".
@@ -125,7 +131,7 @@ class Reference:
         for name, module in self.module.named_modules():
             if isinstance(module, (nn.Identity, nn.Sequential, nn.ModuleList)):
                 continue
-            keep = _recorder(outputs, name or LOGITS, module in channels_first)
+            keep = _recorder(outputs, each, name or LOGITS, module in channels_first)
             hooks.append(module.register_forward_hook(keep))
         try:
             with (
@@ -278,14 +284,17 @@ def _precision(dtype: torch.dtype) -> Iterator[None]:
 
 
 def _recorder(
-    outputs: dict[str, np.ndarray], name: str, channels_first: bool
+    outputs: dict[str, np.ndarray],
+    each: Callable[[str, np.ndarray], np.ndarray],
+    name: str,
+    channels_first: bool,
 ) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         if isinstance(output, list):  # of features: a hybrid sees the last
             output = output[-1]
         if channels_first:  # copied: the activation that follows may work in place
             output = output.permute(0, 2, 3, 1).clone()
-        outputs[name] = output.numpy()
+        outputs[name] = each(name, output.numpy())
 
     return keep
 

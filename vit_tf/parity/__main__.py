@@ -36,6 +36,9 @@ def main(argv: list[str]) -> int:
     from vit_tf import models
     from vit_tf.parity import table
 
+    out = _OUT.value and Path(_OUT.value)
+    if out and not out.parent.is_dir():
+        raise app.UsageError(f"--out={out}: no such folder: {out.parent}")
     names = models.list_models(_MODELS.value or "*")
     if not names:
         raise app.UsageError(f"no architecture fits {_MODELS.value!r}")
@@ -50,11 +53,14 @@ def main(argv: list[str]) -> int:
 
     print(table.header(), flush=True)
     rows = []
-    for row in table.run(
-        names, configure, compare, rows=_ROWS.value and Path(_ROWS.value)
-    ):
-        print(table.text(row), flush=True)
-        rows.append(row)
+    kept = _ROWS.value and Path(_ROWS.value)
+    try:
+        for row in table.run(names, configure, compare, rows=kept):
+            print(table.text(row), flush=True)
+            rows.append(row)
+    except OSError as error:
+        print(f"parity: {error}", file=sys.stderr)
+        return 1
     failed = [row for row in rows if row.problems or not row.worst]
     whole = sum(row.whole for row in rows)
     print(
@@ -62,9 +68,9 @@ def main(argv: list[str]) -> int:
         f"{len(rows) - whole - len(failed)} compared in part and the same, "
         f"{len(failed)} not the same or not compared"
     )
-    if _OUT.value:
+    if out:
         command = "python -m vit_tf.parity " + shlex.join(sys.argv[1:])
-        Path(_OUT.value).write_text(table.document(rows, command))
+        out.write_text(table.document(rows, command))
     return 1 if failed else 0
 
 

@@ -5,7 +5,7 @@ import gc
 import json
 import math
 import multiprocessing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,6 +19,7 @@ from vit_tf import models, proof, source
 from vit_tf.activations import outputs
 from vit_tf.checkpoints.random import RandomTensors
 from vit_tf.parity import LayerDiff, Report, layer_diff
+from vit_tf.parity.disk import Disk, temporary_disk
 from vit_tf.proof import TOLERANCES
 
 HEADER = (
@@ -26,6 +27,7 @@ HEADER = (
     "float64", "layer", "gradient", "parameter",
 )  # fmt: skip
 TIMMS = "timm's"
+_PROCESS = 1e9  # bytes that TensorFlow and torch take themselves
 AS_FAR = 2  # what ours may be times timm's own distance from float64
 WIDTHS = (-44, 6, 14, 9, -30, 9, 9, 9, -30, 9, -38)  # negative: to the left
 
@@ -101,33 +103,24 @@ class Row:
 def compare(config: ConfigDict, *, memory: float = float("inf")) -> Row:
     """Compares an architecture with timm's, filled with the same random tensors.
 
-    In float32 and in float64 every layer, in float64 every gradient.
+    In float32 and in float64 every layer, in float64 every gradient. What one side
+    needs of the other waits in files, in the folder for temporary files.
 
     Args:
         config: From `vit_tf.get_config` or `vit_tf.models.small_config`.
         memory: Bytes that may be used. What would need more is not compared, and the
             row says so.
+
+    Raises:
+        OSError: if there is no room for the files.
     """
     shapes = source.parameter_shapes(config)
-    tensors = dict(RandomTensors(shapes, config.parity.seed))
-    parameters = sum(tensor.size for tensor in tensors.values())
-    images = proof.random_images(config)
-    outputs = _output_values(config) * config.parity.images
-    needed = {
-        kind: of_parameter * parameters + of_output * outputs
-        for kind, (of_parameter, of_output) in _BYTES.items()
-    }
+    parameters = sum(map(math.prod, shapes.values()))
+    needed = bytes_needed(config, parameters)
     fitting = {kind for kind in needed if needed[kind] <= memory}
-    reports, doubtful = {}, {}
-    if "float32" in fitting:
-        reports["float32"], doubtful = _in_float32(config, tensors, images)
-    gc.collect()
-    worst: dict[str, LayerDiff] = {}
-    if "float64" in fitting:
-        reports["float64"], gradients, worst = _in_float64(
-            config, tensors, images, doubtful, "gradient" in fitting
-        )
-        reports |= {"gradient": gradients} if gradients else {}
+    with temporary_disk() as disk:
+        tensors = disk.keep_all(RandomTensors(shapes, config.parity.seed))
+        reports, worst = _reports(config, tensors, fitting)
     worst |= {kind: report.worst for kind, report in reports.items()}
     problems = {
         kind: f"{kind}: {len(report.failures)} of {len(report.layers)} beyond "
@@ -149,7 +142,7 @@ def compare(config: ConfigDict, *, memory: float = float("inf")) -> Row:
     ]
     return Row(
         config.architecture,
-        len(tensors),
+        len(shapes),
         parameters,
         worst,
         tuple(problems.values()),
@@ -157,6 +150,25 @@ def compare(config: ConfigDict, *, memory: float = float("inf")) -> Row:
         _key(config),
         tuple(notes),
     )
+
+
+def bytes_needed(config: ConfigDict, parameters: int) -> dict[str, float]:
+    """About how much memory each part of a comparison takes: what is not in files.
+
+    Args:
+        config: The architecture.
+        parameters: Number of values in its checkpoint.
+
+    Returns:
+        "float32", "float64" and "gradient" -> bytes.
+    """
+    depth, of_block = _block_values(config)
+    layer, all_layers = of_block, depth * of_block
+    return {
+        "float32": _PROCESS + 4 * parameters + 4 * 4 * layer,
+        "float64": _PROCESS + 8 * parameters + 4 * 8 * layer,
+        "gradient": _PROCESS + 2 * 8 * parameters + 3 * 8 * all_layers,
+    }
 
 
 def cannot_hold(worst: Mapping[str, LayerDiff]) -> bool:
@@ -263,18 +275,21 @@ def _key(config: ConfigDict) -> str:
     return repr((config.family, config.model_class, arguments, config.parity.images))
 
 
-def _output_values(config: ConfigDict) -> int:
-    """About how many values the layers of a model give for one image."""
+def _block_values(config: ConfigDict) -> tuple[float, int]:
+    """The number of blocks, and about how many values the layers of one give."""
     model = config.model
-    if "depth" not in model:  # windows: little beside the parameters
-        return 0
     height, width, _ = models.input_shape(config)
     patch = model.patch_size
     if config.family == "vision_transformer_hybrid":
         patch *= 16
     tokens = (height // patch) * (width // patch)
-    of_block = tokens**2 * model.num_heads + 20 * tokens * model.embed_dim
-    return model.depth * of_block
+    if "depths" not in model:
+        heads, attended, depth = model.num_heads, tokens, model.depth
+    else:  # the first block: each stage has a quarter of the tokens, twice the width
+        heads, attended = model.num_heads[0], model.window_size**2
+        depth = sum(n / 2**stage for stage, n in enumerate(model.depths))
+    of_block = tokens * (attended * heads + 20 * model.embed_dim)
+    return depth, of_block * config.parity.images
 
 
 def _read(rows: Path | None) -> list[Row]:
@@ -286,16 +301,38 @@ def _read(rows: Path | None) -> list[Row]:
 Outputs = Mapping[str, tuple[str, np.ndarray]]  # whose -> a layer's name and output
 
 
+def _reports(
+    config: ConfigDict, tensors: Mapping[str, np.ndarray], kinds: Collection[str]
+) -> tuple[dict[str, Report], dict[str, LayerDiff]]:
+    """The comparisons asked for; and how far outputs in float32 are from timm's."""
+    images = proof.random_images(config)
+    reports, doubtful, rounding = {}, {}, {}
+    if "float32" in kinds:
+        with temporary_disk() as disk:
+            reports["float32"], doubtful = _in_float32(config, tensors, images, disk)
+        gc.collect()
+    if "float64" in kinds:
+        with temporary_disk() as disk:
+            of_float64, rounding = _in_float64(
+                config, tensors, images, doubtful, disk, "gradient" in kinds
+            )
+        reports |= of_float64
+    return reports, rounding
+
+
 def _in_float32(
-    config: ConfigDict, tensors: Mapping[str, np.ndarray], images: np.ndarray
+    config: ConfigDict,
+    tensors: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    disk: Disk,
 ) -> tuple[Report, Outputs]:
     """The comparison, and on both sides the output of the layer that differs most."""
-    reference = proof.timm_outputs(config, tensors, images, "float32")
+    reference = proof.timm_outputs(config, tensors, images, "float32", disk.keep)
     model = proof.filled(config, tensors, "float32")
     report = proof.layer_report(reference, model, images, "float32")
     name = report.worst.name
     ours = outputs(model, [name])(tf.constant(images))[name].numpy()
-    return report, {"ours": (name, ours), TIMMS: (name, reference[name])}
+    return report, {"ours": (name, ours), TIMMS: (name, np.array(reference[name]))}
 
 
 def _in_float64(
@@ -303,31 +340,23 @@ def _in_float64(
     tensors: Mapping[str, np.ndarray],
     images: np.ndarray,
     doubtful: Outputs,
+    disk: Disk,
     with_gradients: bool,
-) -> tuple[Report, Report | None, dict[str, LayerDiff]]:
+) -> tuple[dict[str, Report], dict[str, LayerDiff]]:
     """Layers and gradients; and how far outputs in float32 are from timm's."""
     images = images.astype("float64")
     original = proof.original(config, tensors, "float64")
-    reference = original.record(images)
+    reference = original.record(images, disk.keep)
     if with_gradients:
-        gradients = proof.timm_gradients(config, original, images)
+        gradients = disk.keep_all(proof.timm_gradients(config, original, images))
     del original  # before more memory is needed
     rounding = {
         whose: layer_diff(name, reference, output)
         for whose, (name, output) in doubtful.items()
     }
     model = proof.filled(config, tensors, "float64")
-    layers = proof.layer_report(reference, model, images, "float64")
-    if not with_gradients:
-        return layers, None, rounding
-    found = proof.gradient_report(config, gradients, model, images)
-    return layers, found, rounding
-
-
-# Bytes for each parameter (the tensor itself, and what holds it while they are
-# compared), and for each value that a layer gives.
-_BYTES = {
-    "float32": (4 + 4, 4),
-    "float64": (4 + 8, 8),
-    "gradient": (4 + 3 * 8, 3 * 8),
-}
+    reports = {"float64": proof.layer_report(reference, model, images, "float64")}
+    if with_gradients:
+        found = proof.gradient_report(config, gradients, model, images)
+        reports["gradient"] = found
+    return reports, rounding
