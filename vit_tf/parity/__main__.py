@@ -45,17 +45,18 @@ def main(argv: list[str]) -> int:
     if _SMALL.value:
         configure, compare = models.small_config, table.compare
     else:
-        configure = table.full_config
+        configure, compare = table.full_config, table.compare_apart
 
-        def compare(config):
-            memory = MEMORY_SHARE * psutil.virtual_memory().available
-            return table.compare_apart(config, memory=memory)
+    def memory() -> float:
+        if _SMALL.value:
+            return float("inf")
+        return MEMORY_SHARE * psutil.virtual_memory().available
 
     print(table.header(), flush=True)
     rows = []
     kept = _ROWS.value and Path(_ROWS.value)
     try:
-        for row in table.run(names, configure, compare, rows=kept):
+        for row in table.run(names, configure, compare, memory=memory, rows=kept):
             print(table.text(row), flush=True)
             rows.append(row)
     except OSError as error:

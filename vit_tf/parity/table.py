@@ -56,7 +56,7 @@ class Row:
             differs most. "ours" and "timm's" -> how far that layer in float32 is from
             timm's float64. What was not compared is not there.
         problems: What is beyond its tolerance.
-        left_out: What was not compared, and why.
+        left_out: What was not compared -> how many bytes of memory it would take.
         notes: Layers that float32 cannot hold, in timm either.
         configuration: What was compared: family, class and constructor arguments.
     """
@@ -66,7 +66,7 @@ class Row:
     parameters: int
     worst: Mapping[str, LayerDiff]
     problems: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, float] = dataclasses.field(default_factory=dict)
     configuration: str = ""
     notes: tuple[str, ...] = ()
 
@@ -89,13 +89,26 @@ class Row:
         """Whether everything was compared, and within its tolerance."""
         return bool(self.worst) and not self.problems and not self.left_out
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why something was not compared."""
+        return tuple(
+            f"{kind} (would need {size / 1e9:.0f} GB)"
+            for kind, size in self.left_out.items()
+        )
+
+    def is_final(self, memory: float) -> bool:
+        """Whether comparing again with so much memory could add nothing."""
+        more = any(size <= memory for size in self.left_out.values())
+        return not (self.problems or more)
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(row: Mapping[str, Any]) -> "Row":
         worst = {kind: LayerDiff(**diff) for kind, diff in row["worst"].items()}
-        names = ("problems", "left_out", "notes")
+        names = ("problems", "notes")
         lists = {name: tuple(row.get(name, ())) for name in names}
         return Row(**{**row, "worst": worst, **lists})
 
@@ -135,18 +148,14 @@ def compare(config: ConfigDict, *, memory: float = float("inf")) -> Row:
             f"{worst['ours'].relative:.1e} from float64, timm's own "
             f"{worst[TIMMS].relative:.1e}"
         )
-    left_out = [
-        f"{kind} (would need {needed[kind] / 1e9:.0f} GB)"
-        for kind in needed
-        if kind not in fitting
-    ]
+    left_out = {kind: needed[kind] for kind in needed if kind not in fitting}
     return Row(
         config.architecture,
         len(shapes),
         parameters,
         worst,
         tuple(problems.values()),
-        tuple(left_out),
+        left_out,
         _key(config),
         tuple(notes),
     )
@@ -193,7 +202,7 @@ def compare_apart(config: ConfigDict, *, memory: float = float("inf")) -> Row:
         shapes = source.parameter_shapes(config).values()
         problems = ("its process was ended from outside",)
         sizes = len(shapes), sum(map(math.prod, shapes))
-        return Row(config.architecture, *sizes, {}, problems, (), _key(config))
+        return Row(config.architecture, *sizes, {}, problems, {}, _key(config))
 
 
 def full_config(name: str) -> ConfigDict:
@@ -206,8 +215,9 @@ def full_config(name: str) -> ConfigDict:
 def run(
     names: Iterable[str],
     configure: Callable[[str], ConfigDict],
-    compare: Callable[[ConfigDict], Row],
+    compare: Callable[..., Row],
     *,
+    memory: Callable[[], float] = lambda: float("inf"),
     rows: Path | None = None,
 ) -> Iterable[Row]:
     """Compares architecture after architecture.
@@ -217,17 +227,20 @@ def run(
     Args:
         names: timm's names.
         configure: Name -> configuration.
-        compare: Configuration -> row.
+        compare: `compare` or `compare_apart`.
+        memory: How many bytes one comparison may use, asked before each.
         rows: A file of rows, one JSON object a line. What is compared is added to it,
-            and what is in it, of the same configuration and whole, not compared again.
+            and what is in it, of the same configuration, is compared again only where
+            that could add something.
     """
-    compared = {row.configuration: row for row in _read(rows) if row.whole}
+    compared = {row.configuration: row for row in _read(rows)}
     kept = {(row.architecture, row.configuration) for row in compared.values()}
     for name in names:
         config = configure(name)
-        key = _key(config)
-        if key not in compared:
-            compared[key] = compare(config)
+        key, bytes_free = _key(config), memory()
+        if key not in compared or not compared[key].is_final(bytes_free):
+            compared[key] = compare(config, memory=bytes_free)
+            kept.discard((name, key))
         row = dataclasses.replace(compared[key], architecture=name)
         if rows and (name, key) not in kept:
             with rows.open("a") as file:
@@ -246,7 +259,7 @@ def document(rows: Iterable[Row], command: str) -> str:
         for note in (
             *row.problems,
             *row.notes,
-            *(f"not compared: {x}" for x in row.left_out),
+            *(f"not compared: {reason}" for reason in row.reasons),
         )
     ]
     return "\n".join([PAGE.format(command=command, table=table), *notes]).strip() + "\n"
@@ -254,7 +267,7 @@ def document(rows: Iterable[Row], command: str) -> str:
 
 def text(row: Row) -> str:
     """A row as a line of a table of fixed width, its problems behind it."""
-    said = (*row.problems, *row.notes, *row.left_out)
+    said = (*row.problems, *row.notes, *row.reasons)
     return " ".join([_line(row.cells), *said]).rstrip()
 
 
