@@ -1,5 +1,6 @@
 """Micro models: the widths do not matter where the options are the same."""
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -53,3 +54,9 @@ def tensors(config):
 @pytest.fixture
 def model(config, tensors):
     return proof.filled(config, tensors, "float32")
+
+
+def pytest_collection_finish():
+    """Modules and tests stay: the garbage collector need not go through them."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)

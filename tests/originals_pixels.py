@@ -75,7 +75,15 @@ def pixels(sample: Sample) -> np.ndarray:
 
 def expected(sample: Sample, data: DataConfig) -> np.ndarray:
     """What timm's transform makes of a file, (height, width, channels) float32."""
+    if is_long(sample, data):
+        return normalised(seen(sample, data), data)
     return timm_transform(data)(decoded(sample)).permute(1, 2, 0).numpy()
+
+
+def normalised(image: np.ndarray, data: DataConfig) -> np.ndarray:
+    """What the last steps of timm's transform make of (height, width, 3) uint8."""
+    *_, to_tensor, normalise = timm_transform(data).transforms
+    return normalise(to_tensor(image)).permute(1, 2, 0).numpy()
 
 
 def resized_size(size: tuple[int, int], data: DataConfig) -> tuple[int, int]:

@@ -12,11 +12,11 @@ from tests.originals_pixels import (
     geometries,
     is_long,
     label,
+    normalised,
     pixels,
     preprocessings,
     refused,
     seen,
-    timm_transform,
 )
 from vit_tf.preprocessing.transform import crop, normalize, transform
 
@@ -69,14 +69,9 @@ def test_every_byte_is_normalised(traced):
     every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     for data in preprocessings():
         ours = tf.function(normalize) if traced else normalize
-        reference = timm_normalised(every, data)
+        reference = normalised(every, data)
         candidate = ours(tf.constant(every), data).numpy()
         assert np.array_equal(candidate.view(np.int32), reference.view(np.int32)), data
-
-
-def timm_normalised(image, data):
-    *_, to_tensor, normalise = timm_transform(data).transforms
-    return normalise(to_tensor(image)).permute(1, 2, 0).numpy()
 
 
 def test_every_geometry_is_among_those_that_are_compared():

@@ -1,6 +1,7 @@
 """One checkpoint in, one proven bundle out."""
 
 import dataclasses
+import functools
 import gc
 import importlib
 import importlib.metadata
@@ -280,7 +281,8 @@ def _proven(
     }
 
 
-def _versions() -> dict[str, str]:
+@functools.cache  # it looks into every package that is installed
+def _versions() -> Mapping[str, str]:
     distributions = importlib.metadata.packages_distributions()
     modules = ("tensorflow", "keras", "torch", "timm", "numpy", "PIL")
     found = {m: importlib.metadata.version(distributions[m][0]) for m in modules}
