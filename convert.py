@@ -19,7 +19,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
-from vit_tf import quiet
+from vit_tf import command, quiet
 
 CONFIGS = Path(__file__).parent / "configs"
 _CONFIG = config_flags.DEFINE_config_file(
@@ -146,7 +146,7 @@ def run() -> None:
         if {"--debug", "--debug=true"} & set(sys.argv):
             traceback.print_exc()
         if not _RECEIVED:
-            sys.exit(f"convert.py: error: {_message(error)}")
+            sys.exit(f"convert.py: error: {command.message(error)}")
         stopped = f"stopped by {_RECEIVED[0].name}; nothing was written"
         print(f"\nconvert.py: {stopped}", file=sys.stderr)
         sys.exit(128 + _RECEIVED[0])
@@ -201,16 +201,6 @@ def _said_first(error: BaseException) -> BaseException:
         chain.insert(0, error)
     ours = (e for e in chain if type(e).__module__.startswith("vit_tf."))
     return next(ours, chain[0])
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        places = [str(p) for p in (error.filename, error.filename2) if p]
-        return ": ".join([error.strerror, *places])
-    text = str(error).strip()
-    if isinstance(error, (ValueError, OSError)) and text:
-        return text
-    return f"{type(error).__name__}: {text} (--debug shows where)"
 
 
 if __name__ == "__main__":

@@ -14,15 +14,14 @@ any moment, the same command goes on where it was.
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 from tqdm import tqdm
 
-from i1k_eval.errors import EvaluationError, message
-from vit_tf import quiet
+from i1k_eval.errors import EvaluationError
+from vit_tf import command, quiet
 
 FLAGS = flags.FlagValues()  # of this command, beside those of others
 flags.DEFINE_multi_string(
@@ -68,28 +67,12 @@ flags.DEFINE_bool("help", False, "show this", flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs the command; one clear message and a non-zero exit where it fails."""
-    FLAGS.unparse_flags()
-    for name in FLAGS:
-        FLAGS[name].unparse()
-    try:
-        main(argv)
-    except KeyboardInterrupt:
-        print("\ni1k_eval: stopped; the same command goes on from here")
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - said in one line
-        if {"--debug", "--debug=true"} & set(argv):
-            traceback.print_exc()
-        sys.exit(f"i1k_eval: error: {message(error)}")
+    stopped = "stopped; the same command goes on from here"
+    command.run("i1k_eval", main, argv, stopped=stopped)
 
 
 def main(argv: list[str]) -> None:
-    try:
-        others = FLAGS(argv)[1:]
-    except flags.Error as error:
-        raise ValueError(f"{error} (see --help)") from error
-    if FLAGS.help:
-        print(f"{__doc__}\n{FLAGS.get_help()}")
-        return
+    others = command.parse(FLAGS, argv, __doc__)
     _check(others)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an image's error is reported
     quiet.import_tensorflow()
@@ -107,12 +90,7 @@ def _check(others: Sequence[str]) -> None:
     Raises:
         ValueError: saying which flag is wrong, or missing.
     """
-    if others:
-        raise ValueError(f"{others[0]!r} found; expected: flags only, --NAME=VALUE")
-    for name in ("bundle", "data", "out"):
-        if not FLAGS[name].value:
-            what = FLAGS[name].help.partition(";")[0]
-            raise ValueError(f"--{name} is missing: {what}")
+    command.check_given(FLAGS, ("bundle", "data", "out"), others)
     for name in ("limit", "threads"):
         if FLAGS[name].value < 0:
             raise ValueError(f"--{name}={FLAGS[name].value} found; expected: 0 or more")

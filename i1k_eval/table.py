@@ -16,7 +16,8 @@ from typing import Any
 
 from absl import flags
 
-from i1k_eval.errors import EvaluationError, message
+from i1k_eval.errors import EvaluationError
+from vit_tf import command
 
 RESULTS = "results.json"
 COLUMNS = (
@@ -27,6 +28,7 @@ FLAGS = flags.FlagValues()  # of this command, beside those of others
 flags.DEFINE_enum(
     "format", "markdown", ["markdown", "csv"], "of the table", flag_values=FLAGS
 )
+flags.DEFINE_bool("debug", False, "show where an error comes from", flag_values=FLAGS)
 flags.DEFINE_bool("help", False, "show this", flag_values=FLAGS)
 
 
@@ -106,25 +108,14 @@ def _read(file: Path) -> dict[str, Any]:
 
 def run(argv: list[str]) -> None:
     """Runs the command; one clear message and a non-zero exit where it fails."""
-    FLAGS.unparse_flags()
-    for name in FLAGS:
-        FLAGS[name].unparse()
-    try:
-        print(main(argv))
-    except (ValueError, OSError) as error:
-        sys.exit(f"i1k_eval.table: error: {message(error)}")
+    command.run("i1k_eval.table", main, argv)
 
 
-def main(argv: list[str]) -> str:
-    try:
-        places = FLAGS(argv)[1:]
-    except flags.Error as error:
-        raise ValueError(f"{error} (see --help)") from error
-    if FLAGS.help:
-        return f"{__doc__}\n{FLAGS.get_help()}"
+def main(argv: list[str]) -> None:
+    places = command.parse(FLAGS, argv, __doc__)
     if not places:
         raise ValueError("no folder found; expected: where results were written")
-    return (as_csv if FLAGS.format == "csv" else markdown)(read(places))
+    print((as_csv if FLAGS.format == "csv" else markdown)(read(places)))
 
 
 if __name__ == "__main__":

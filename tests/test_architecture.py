@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {
     "vit_tf.bicubic": -1,  # arithmetic that layers and checkpoints share
     "vit_tf.quiet": 0,
+    "vit_tf.command": 0,
     "vit_tf.layers": 0,
     "vit_tf.checkpoints": 0,
     "vit_tf.parity": 0,
@@ -48,6 +49,7 @@ LEVELS = {
 THIRD_PARTY = {
     "vit_tf.bicubic": {"numpy"},
     "vit_tf.quiet": set(),
+    "vit_tf.command": {"absl"},
     "vit_tf.layers": {"tensorflow", "keras", "numpy"},
     "vit_tf.checkpoints": {"numpy", "safetensors", "ml_dtypes", "h5py"},
     "vit_tf.parity": {"numpy"},

@@ -9,7 +9,7 @@ import pytest
 
 from i1k_eval import results, table
 from i1k_eval.difference import Comparison, Side
-from i1k_eval.errors import EvaluationError, message
+from i1k_eval.errors import EvaluationError
 from i1k_eval.predictions import Answer, Difference, Prediction, predictions_file
 from i1k_eval.report import report
 from i1k_eval.scores import Scores
@@ -304,10 +304,3 @@ def test_what_is_no_table_is_refused(arguments, said, tmp_path, monkeypatch):
         table.run(["table", *arguments])
     assert said in ended.value.code
     assert ended.value.code.startswith("i1k_eval.table: error: ")
-
-
-def test_an_error_is_said_in_a_line():
-    assert message(FileNotFoundError(2, "No such file", "a")) == "No such file: a"
-    assert message(OSError(28, "No space left")) == "[Errno 28] No space left"
-    assert message(ValueError("wrong")) == "wrong"
-    assert message(KeyError("x")) == "KeyError: 'x' (--debug shows where)"

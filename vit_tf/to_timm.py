@@ -7,11 +7,10 @@ In Python, timm.create_model("local-dir:back", pretrained=True) then gives the m
 """
 
 import sys
-import traceback
 
 from absl import flags
 
-from vit_tf import quiet
+from vit_tf import command, quiet
 
 FLAGS = flags.FlagValues()  # of this command, beside those of others
 flags.DEFINE_string("bundle", "", "a bundle, or a .keras file", flag_values=FLAGS)
@@ -34,30 +33,12 @@ flags.DEFINE_bool("help", False, "show this", flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs the command; one clear message and a non-zero exit where it fails."""
-    FLAGS.unparse_flags()
-    for name in FLAGS:
-        FLAGS[name].unparse()
-    try:
-        main(argv)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said in one line
-        if {"--debug", "--debug=true"} & set(argv):
-            traceback.print_exc()
-        sys.exit(f"to_timm: error: {_message(error)}")
+    command.run("to_timm", main, argv)
 
 
 def main(argv: list[str]) -> None:
-    try:
-        others = FLAGS(argv)[1:]
-    except flags.Error as error:
-        raise ValueError(f"{error} (see --help)") from error
-    if FLAGS.help:
-        print(f"{__doc__}\n{FLAGS.get_help()}")
-        return
-    if others:
-        raise ValueError(f"{others[0]!r} found; expected: flags only, --NAME=VALUE")
-    for name in ("bundle", "out"):
-        if not FLAGS[name].value:
-            raise ValueError(f"--{name} is missing: {FLAGS[name].help}")
+    others = command.parse(FLAGS, argv, __doc__)
+    command.check_given(FLAGS, ("bundle", "out"), others)
     quiet.import_tensorflow()
     quiet.drop_notes()
     from vit_tf.export import timm_directory
@@ -70,15 +51,6 @@ def main(argv: list[str]) -> None:
         overwrite=FLAGS.overwrite,
     )
     print(written)
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else str(error)
-    text = str(error).strip()
-    if isinstance(error, (ValueError, OSError)) and text:
-        return text
-    return f"{type(error).__name__}: {text} (--debug shows where)"
 
 
 if __name__ == "__main__":
