@@ -59,4 +59,4 @@ def model(config, tensors):
 def pytest_collection_finish():
     """Modules and tests stay: the garbage collector need not go through them."""
     gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(20_000, 20, 10)

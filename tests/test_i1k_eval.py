@@ -542,7 +542,7 @@ def test_a_run_that_is_stopped_says_that_it_goes_on(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         command.run(["evaluate"])
     assert ended.value.code == 130
-    assert "the same command goes on from here" in capsys.readouterr().out
+    assert "the same command goes on from here" in capsys.readouterr().err
 
 
 def test_a_damaged_bundle_is_refused(copy):
