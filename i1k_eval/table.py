@@ -21,8 +21,9 @@ from vit_tf import command
 
 RESULTS = "results.json"
 COLUMNS = (
-    "model", "data", "images", "top-1 original", "top-1 ported", "top-5 original",
-    "top-5 ported", "disagreements", "image size", "parameters", "images/s",
+    "model", "data", "images", "unreadable", "top-1 original", "top-1 ported",
+    "top-5 original", "top-5 ported", "disagreements", "image size", "parameters",
+    "images/s",
 )  # fmt: skip
 FLAGS = flags.FlagValues()  # of this command, beside those of others
 flags.DEFINE_enum(
@@ -72,6 +73,7 @@ def _row(results: Mapping[str, Any]) -> dict[str, Any]:
         "model": results["name"],
         "data": results["run"]["data"],
         "images": ported["images"],
+        "unreadable": len(results["unreadable"]),
         "top-1 original": original.get("top1"),
         "top-1 ported": ported["top1"],
         "top-5 original": original.get("top5"),

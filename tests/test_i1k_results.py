@@ -265,13 +265,15 @@ def runs(tmp_path):
 def test_the_table_in_markdown(runs, capsys):
     table.run(["table", str(runs)])
     assert capsys.readouterr().out.splitlines() == [
-        "| model | data | images | top-1 original | top-1 ported | top-5 original | "
-        "top-5 ported | disagreements | image size | parameters | images/s |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| micro | images | 1 | 100.000 | 100.000 | 100.000 | 100.000 | 0 | 224x224 | "
+        "| model | data | images | unreadable | top-1 original | top-1 ported | "
+        "top-5 original | top-5 ported | disagreements | image size | parameters | "
+        "images/s |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | "
+        "---: |",
+        "| micro | images | 1 | 0 | 100.000 | 100.000 | 100.000 | 100.000 | 0 | "
+        "224x224 | 1,234,567 | 12.5 |",
+        "| a\\|b | images | 7 | 1 | - | 42.857 | - | 42.857 | - | 224x224 | "
         "1,234,567 | 12.5 |",
-        "| a\\|b | images | 7 | - | 42.857 | - | 42.857 | - | 224x224 | 1,234,567 | "
-        "12.5 |",
     ]
 
 
@@ -279,10 +281,10 @@ def test_the_table_in_csv(runs, capsys):
     two, one = runs / "two" / "results.json", runs / "one"
     table.run(["table", str(two), str(one), "--format=csv"])
     assert capsys.readouterr().out.splitlines() == [
-        "model,data,images,top-1 original,top-1 ported,top-5 original,top-5 ported,"
-        "disagreements,image size,parameters,images/s",
-        f"a|b,images,7,,{3 / 7},,{3 / 7},,224x224,1234567,12.5",
-        "micro,images,1,1.0,1.0,1.0,1.0,0,224x224,1234567,12.5",
+        "model,data,images,unreadable,top-1 original,top-1 ported,top-5 original,"
+        "top-5 ported,disagreements,image size,parameters,images/s",
+        f"a|b,images,7,1,,{3 / 7},,{3 / 7},,224x224,1234567,12.5",
+        "micro,images,1,0,1.0,1.0,1.0,1.0,0,224x224,1234567,12.5",
     ]
 
 
