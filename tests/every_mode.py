@@ -2,7 +2,7 @@
 
     python -m pytest tests/every_mode.py --numprocesses=2
 
-An hour of a core, so it is run by name, and not with the others: there
+It takes as long as all the others together, so it is run by name: there
 `test_preprocessing_pixels.py` has the same product in `tf.data`, and
 `test_preprocessing_modes.py` each way with every image, and with every preprocessing.
 """
