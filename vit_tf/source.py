@@ -1,8 +1,9 @@
 """Where a conversion's tensors come from."""
 
+import contextlib
 import dataclasses
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,28 @@ def _rounding(dtypes: set[str], dtype: str) -> list[str]:
 
 def parameter_shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     """timm name -> shape in timm's layout, of every parameter of the model."""
-    with skip_init():
+    with skip_init(), _collected_at_once():
         model = models.build(config)
-    shapes = {entry.name: entry.shape for entry in mapping.entries(model)}
-    del model
-    gc.collect()  # its memory was never touched, but counts until it is given back
+        shapes = {entry.name: entry.shape for entry in mapping.entries(model)}
+        del model  # its memory was never touched, but counts until it is given back
     return shapes
+
+
+@contextlib.contextmanager
+def _collected_at_once() -> Iterator[None]:
+    """Afterwards, what was made within it and is not in use is gone.
+
+    Objects stay in the garbage collector's first generation as long as it does not run,
+    so they can be collected without going through all that there was before.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.collect(0)
+        if enabled:
+            gc.enable()
 
 
 def _adapted(
