@@ -39,10 +39,12 @@ LEVELS = {
     "vit_tf.parity.table": 6,
     "vit_tf.pipeline": 6,
     "vit_tf.augreg": 7,
+    "vit_tf.batch": 7,
     "vit_tf.parity.__main__": 7,
     "vit_tf.augreg.__main__": 8,
     "vit_tf": 7,
     "convert": 7,
+    "convert_all_models": 8,
     "i1k_eval": 7,
     "i1k_eval.reference": 8,  # the others import it in functions: it needs torch
 }
@@ -75,10 +77,12 @@ THIRD_PARTY = {
     "vit_tf.parity.table": {"tensorflow", "numpy", "ml_collections"},
     "vit_tf.pipeline": {"keras", "numpy", "ml_collections"},
     "vit_tf.augreg": set(),
+    "vit_tf.batch": {"keras", "ml_collections"},
     "vit_tf.parity.__main__": {"absl"},
     "vit_tf.augreg.__main__": {"absl"},
     "vit_tf": set(),
     "convert": {"absl", "ml_collections", "tqdm"},
+    "convert_all_models": {"absl", "tqdm"},
     "i1k_eval": {"tensorflow", "numpy", "absl", "tqdm"},
     "i1k_eval.reference": {"keras", "numpy", "ml_collections", "PIL"},
 }
@@ -86,7 +90,8 @@ OURS = ("vit_tf", "i1k_eval")
 
 
 def modules() -> dict[str, Path]:
-    found = {"convert": ROOT / "convert.py"}
+    scripts = ("convert", "convert_all_models")
+    found = {script: ROOT / f"{script}.py" for script in scripts}
     packages = {"configs": "vit_tf.configs", **{name: name for name in OURS}}
     for folder, package in packages.items():
         for path in (ROOT / folder).rglob("*.py"):

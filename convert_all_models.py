@@ -1,0 +1,164 @@
+"""Converts many checkpoints, and goes on where it was stopped.
+
+    python convert_all_models.py --models='deit_*,cait_*' --out=out/all
+    python convert_all_models.py --models='vit_*' --tags='*.in1k' --out=out/in1k
+    python convert_all_models.py --manifest=release.csv --out=out/release --keep_going
+
+A manifest is a .csv or .jsonl with the columns name (of the bundle: a folder in --out)
+and checkpoint (as for convert.py), and where they are needed model, checkpoint_key,
+dialect, and overrides: a JSON object such as {"model.num_classes": 5}.
+
+What became of each model is in OUT/ledger.jsonl, and at the end in a table,
+OUT/summary.md, .csv and .json. Stopped at any moment, the same command does what is
+missing. The exit code is 0 where all models are converted.
+"""
+
+import functools
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+from tqdm import tqdm
+
+from vit_tf import command, quiet
+
+if TYPE_CHECKING:
+    from vit_tf.batch.jobs import Job
+    from vit_tf.batch.ledger import Entry
+
+FLAGS = flags.FlagValues()  # of this command, beside those of others
+flags.DEFINE_list("models", [], "patterns of timm's names", flag_values=FLAGS)
+flags.DEFINE_list(
+    "tags",
+    [],
+    "patterns of timm's pretrained tags, for a bundle of each that fits; without it, "
+    "each model's default tag is meant",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "checkpoint",
+    "",
+    "what is converted in place of timm's pretrained weights: random:SEED",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("manifest", "", "a file that lists conversions", flag_values=FLAGS)
+flags.DEFINE_string("out", "", "folder for the bundles", flag_values=FLAGS)
+flags.DEFINE_list(
+    "formats", ["saved_model"], "of each: saved_model, keras", flag_values=FLAGS
+)
+flags.DEFINE_integer(
+    "retries",
+    2,
+    "how often a download that fails is tried again",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+flags.DEFINE_float(
+    "timeout",
+    0,
+    "seconds that one model may take; 0 for any number",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool("keep_going", False, "go on after a failure", flag_values=FLAGS)
+flags.DEFINE_bool("debug", False, "show where an error comes from", flag_values=FLAGS)
+flags.DEFINE_bool("help", False, "show this", flag_values=FLAGS)
+
+STOPPED = "stopped; the same command goes on from here"
+
+
+def run(argv: list[str]) -> None:
+    """Runs the command; one clear message and a non-zero exit where it fails."""
+    command.run("convert_all_models.py", main, argv, stopped=STOPPED)
+
+
+def main(argv: list[str]) -> None:
+    others = command.parse(FLAGS, argv, __doc__)
+    command.check_given(FLAGS, ("out",), others)
+    if bool(FLAGS.models) == bool(FLAGS.manifest):
+        raise ValueError("expected: --models=PATTERNS or --manifest=FILE, one of them")
+    if FLAGS.manifest and (FLAGS.tags or FLAGS.checkpoint):
+        raise ValueError("--tags and --checkpoint go with --models: a manifest has its")
+    if FLAGS.tags and FLAGS.checkpoint:
+        raise ValueError("--tags found; expected: no --checkpoint with it")
+    quiet.import_tensorflow()
+    quiet.drop_notes()
+    jobs, directory = _jobs(), Path(FLAGS.out)
+    entries = _converted(jobs, directory)
+    counts = Counter(entry.state for entry in entries)
+    print(
+        f"{counts['done']:,} of {len(jobs):,} converted, {counts['failed']:,} failed; "
+        f"{directory / 'summary.md'}"
+    )
+    if counts["done"] < len(jobs):
+        sys.exit(1)
+
+
+def _jobs() -> "list[Job]":
+    from vit_tf import models, pipeline
+    from vit_tf.batch import jobs
+
+    if unknown := set(FLAGS.formats) - set(pipeline.FORMATS):
+        raise ValueError(
+            f"--formats: {', '.join(sorted(unknown))} found; expected: "
+            f"{', '.join(pipeline.FORMATS)}"
+        )
+    if FLAGS.manifest:
+        return jobs.of_manifest(Path(FLAGS.manifest), FLAGS.formats)
+    names = models.list_models()
+    options = dict(checkpoint=FLAGS.checkpoint, formats=FLAGS.formats)
+    found = jobs.of_models(FLAGS.models, names, **options)
+    if not FLAGS.tags:
+        return found
+    from vit_tf import reference
+
+    tagged = [tag for job in found for tag in reference.tags(job.name)]
+    return jobs.of_models(FLAGS.tags, tagged, **options)
+
+
+def _converted(jobs: "Sequence[Job]", directory: Path) -> "list[Entry]":
+    from vit_tf.batch import driver, ledger, serial, work
+
+    engine = functools.partial(
+        serial.run,
+        work=functools.partial(work.convert, directory=directory),
+        retries=FLAGS.retries,
+        timeout=FLAGS.timeout,
+    )
+    with (
+        ledger.opened(directory / "ledger.jsonl") as book,
+        tqdm(total=len(jobs), unit="model") as bar,
+    ):
+
+        def show(entry: "Entry") -> None:
+            bar.update()
+            if entry.state == ledger.FAILED:
+                bar.write(f"{entry.name}: {entry.facts['error']}", file=sys.stderr)
+
+        try:
+            entries = driver.run(
+                jobs, directory, book, engine, keep_going=FLAGS.keep_going, each=show
+            )
+        finally:
+            known = [entry for job in jobs if (entry := book.last(job.name))]
+            _summarise(known, directory)
+    return entries
+
+
+def _summarise(entries: "Sequence[Entry]", directory: Path) -> None:
+    from vit_tf.batch import summary
+
+    written = {
+        "md": summary.markdown(entries),
+        "csv": summary.as_csv(entries),
+        "json": summary.as_json(entries),
+    }
+    for suffix, text in written.items():
+        (directory / f"summary.{suffix}").write_text(text)
+
+
+if __name__ == "__main__":
+    run(sys.argv)

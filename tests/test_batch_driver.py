@@ -1,0 +1,217 @@
+"""A batch from its jobs to its ledger, through failures, kills and full disks."""
+
+import dataclasses
+import errno
+import functools
+import json
+import shutil
+
+import pytest
+
+from vit_tf.batch import driver, ledger, serial, summary, work
+from vit_tf.batch.driver import BatchError
+from vit_tf.batch.jobs import Job
+from vit_tf.batch.ledger import DONE, FAILED, STARTED, Entry
+from vit_tf.checkpoints.errors import CheckpointError, DownloadError
+from vit_tf.export import bundle
+
+FACTS = {"architecture": "vit", "tensors": 1, "parity": {"layers": 1e-6}, "bytes": 9}
+JOBS = [Job(name, "x") for name in ("a", "b/c", "d")]
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """Runs jobs with a stand-in for a conversion; what it was called with is kept."""
+
+    class Batch:
+        directory = tmp_path / "out"
+        ledger_file = directory / "ledger.jsonl"
+
+        def __init__(self):
+            self.converted = []
+            self.errors = {}
+
+        def work(self, job):
+            self.converted.append(job.name)
+            if error := self.errors.get(job.name):
+                raise error
+            place = self.directory / job.name
+            for file in ("saved_model.pb", bundle.CONFIG):
+                (place / file).parent.mkdir(parents=True, exist_ok=True)
+                (place / file).write_text(job.key)
+            return FACTS
+
+        def run(self, jobs=JOBS, **options):
+            self.converted.clear()
+            engine = functools.partial(serial.run, work=self.work, wait=lambda s: None)
+            with ledger.opened(self.ledger_file) as book:
+                return driver.run(jobs, self.directory, book, engine, **options)
+
+    return Batch()
+
+
+def states(entries):
+    return {entry.name: entry.state for entry in entries}
+
+
+def test_what_is_done_is_not_done_again(batch):
+    assert states(batch.run()) == dict.fromkeys(["a", "b/c", "d"], DONE)
+    assert batch.converted == ["a", "b/c", "d"]
+    seen = []
+    assert states(batch.run(each=seen.append)) == dict.fromkeys(["a", "b/c", "d"], DONE)
+    assert batch.converted == []
+    assert [entry.name for entry in seen] == ["a", "b/c", "d"]
+
+
+def test_what_has_gone_is_done_again(batch):
+    batch.run()
+    shutil.rmtree(batch.directory / "b")
+    assert states(batch.run())["b/c"] == DONE
+    assert batch.converted == ["b/c"]
+
+
+def test_a_failure_ends_a_batch_unless_it_is_to_go_on(batch):
+    batch.errors["b/c"] = CheckpointError("no checkpoint")
+    assert states(batch.run()) == {"a": DONE, "b/c": FAILED}
+    found = batch.run(keep_going=True)
+    assert states(found) == {"a": DONE, "b/c": FAILED, "d": DONE}
+    assert batch.converted == ["b/c", "d"]  # what failed is tried again
+    assert found[1].facts == {"error": "CheckpointError: no checkpoint"}
+    batch.errors.clear()
+    assert states(batch.run()) == dict.fromkeys(["a", "b/c", "d"], DONE)
+    assert batch.converted == ["b/c"]
+
+
+def test_no_room_ends_a_batch_and_it_goes_on_from_there(batch):
+    batch.errors["b/c"] = OSError(errno.ENOSPC, "No space left on device", "out/b/c")
+    said = "b/c: No space left on device: out/b/c; the same command goes on once there"
+    with pytest.raises(BatchError, match=said):
+        batch.run(keep_going=True)
+    batch.errors.clear()
+    assert set(states(batch.run()).values()) == {DONE}
+    assert batch.converted == ["b/c", "d"]
+
+
+@pytest.mark.parametrize("name", ["a", "b/c"])
+def test_what_is_not_the_batchs_own_is_not_touched(batch, name):
+    place = batch.directory / name
+    place.mkdir(parents=True)
+    (place / "thesis.tex").write_text("x")
+    with pytest.raises(BatchError, match=f"holds {name}, which this batch did not"):
+        batch.run()
+    assert (place / "thesis.tex").is_file()
+    assert batch.converted == []
+
+
+def test_a_bundle_of_another_job_of_that_name_is_not_replaced(batch):
+    batch.run()
+    changed = [JOBS[0], dataclasses.replace(JOBS[1], checkpoint="y"), JOBS[2]]
+    with pytest.raises(BatchError, match="holds b/c of other jobs of that name"):
+        batch.run(changed)
+    assert batch.converted == []
+
+
+def test_what_a_killed_process_left_is_removed(batch):
+    left = batch.directory / "b" / ".c.partial-xyz"
+    left.mkdir(parents=True)
+    (left / "saved_model.pb").write_text("half")
+    with ledger.opened(batch.ledger_file) as book:
+        book.add(Entry("b/c", JOBS[1].key, STARTED))
+    assert states(batch.run())["b/c"] == DONE
+    assert not left.exists()
+
+
+def test_a_download_is_tried_again_and_nothing_else(batch):
+    batch.errors |= {"a": DownloadError("gone"), "b/c": ValueError("wrong")}
+    engine = functools.partial(serial.run, work=batch.work, retries=2)
+    waited = []
+    found = list(engine(JOBS, wait=waited.append))
+    assert batch.converted == ["a", "a", "a", "b/c", "d"]
+    assert waited == [1, 2]
+    assert [type(outcome.error) for outcome in found] == [
+        DownloadError,
+        ValueError,
+        type(None),
+    ]
+
+
+def test_a_job_that_takes_too_long_is_given_up():
+    def work(job):
+        while job.name == "a":
+            pass
+        return FACTS
+
+    first, second = serial.run(JOBS[:2], work, timeout=0.05)
+    assert isinstance(first.error, serial.JobTimeoutError)
+    assert str(first.error) == "not done within 0.05 s"
+    assert second.error is None
+
+
+def test_a_whole_bundle_that_the_ledger_does_not_know_to_be_done_is_kept(tmp_path):
+    """Killed between the two: the job does not run to its end twice."""
+    small = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    overrides = tuple((f"model.{name}", value) for name, value in small.items())
+    job = Job("a", "random:0", "deit_tiny_patch16_224", overrides=overrides)
+    out, calls = tmp_path / "out", []
+
+    def convert(job):
+        calls.append(job.name)
+        return work.convert(job, out)
+
+    def run():
+        engine = functools.partial(serial.run, work=convert)
+        with ledger.opened(out / "ledger.jsonl") as book:
+            return driver.run([job], out, book, engine)
+
+    [done] = run()
+    lines = (out / "ledger.jsonl").read_text().splitlines(keepends=True)
+    assert [json.loads(line)["state"] for line in lines] == [STARTED, DONE]
+    (out / "ledger.jsonl").write_text(lines[0])
+    [kept] = run()
+    cost = ("seconds", "cpu_seconds", "peak_bytes")
+    assert kept.facts == done.facts | dict.fromkeys(cost)
+    assert calls == ["a"]
+
+    (out / "ledger.jsonl").write_text(lines[0])
+    (out / "a" / "saved_model.pb").write_bytes(b"damaged")
+    [again] = run()
+    assert again.state == DONE
+    assert calls == ["a", "a"]
+
+
+ENTRIES = [
+    Entry(
+        "a",
+        "k",
+        DONE,
+        {
+            "architecture": "vit_tiny_patch16_224",
+            "tensors": 152,
+            "parameters": 5_717_416,
+            "bytes": 23_000_000,
+            "parity": {"layers": 2e-6, "read back": 3e-7},
+            "seconds": 4.25,
+            "cpu_seconds": 5.0,
+            "peak_bytes": None,
+        },
+    ),
+    Entry("b", "k", FAILED, {"error": "ValueError: 1 | 2\nand more"}),
+]
+
+
+def test_the_table_in_markdown():
+    assert summary.markdown(ENTRIES).splitlines()[2:] == [
+        "| a | vit_tiny_patch16_224 | done | 2.0e-06 | 152 | 5,717,416 | 23,000,000 | "
+        "4.2 | 5.0 | - | - |",
+        "| b | - | failed | - | - | - | - | - | - | - | ValueError: 1 \\| 2 and more |",
+    ]
+
+
+def test_the_table_in_csv_and_json():
+    assert summary.as_csv(ENTRIES).splitlines()[1] == (
+        "a,vit_tiny_patch16_224,done,2e-06,152,5717416,23000000,4.25,5.0,,"
+    )
+    first, second = json.loads(summary.as_json(ENTRIES))
+    assert first["parity"] == 2e-6
+    assert second["error"] == "ValueError: 1 | 2\nand more"
+    assert second["architecture"] is None

@@ -1,0 +1,154 @@
+"""convert_all_models.py: from flags to bundles, a ledger and a table."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import MICRO
+
+import convert_all_models
+import vit_tf
+from vit_tf import reference
+
+OVERRIDES = {f"model.{name}": value for name, value in MICRO.items()}
+
+
+def manifest(path, names, **changes):
+    rows = [
+        {
+            "name": name,
+            "checkpoint": f"random:{seed}",
+            "model": "deit_tiny_patch16_224",
+            "overrides": OVERRIDES,
+        }
+        | changes.get(name, {})
+        for seed, name in enumerate(names)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"--manifest={path}"
+
+
+def ended(*arguments):
+    """The code, or the message, with which the command ends."""
+    with pytest.raises(SystemExit) as end:
+        convert_all_models.run(["", *map(str, arguments)])
+    return end.value.code
+
+
+def test_a_manifest_becomes_bundles_and_a_table(tmp_path, capsys):
+    bad = {"checkpoint": str(tmp_path / "none.pth")}
+    rows = manifest(tmp_path / "m.jsonl", ["a", "b", "c"], b=bad)
+    out = tmp_path / "out"
+    assert ended(rows, f"--out={out}") == 1
+    assert "b: CheckpointError" in capsys.readouterr().err
+    assert not (out / "c").exists()
+    assert ended(rows, f"--out={out}", "--keep_going") == 1
+    assert "2 of 3 converted, 1 failed" in capsys.readouterr().out
+    assert vit_tf.load(out / "c").count_params() > 0
+    table = json.loads((out / "summary.json").read_text())
+    assert [row["state"] for row in table] == ["done", "failed", "done"]
+    assert "none.pth" in table[1]["error"]
+    assert (out / "summary.md").read_text().count("\n") == 5
+    assert (out / "summary.csv").read_text().count("\n") == 4
+
+    rows = manifest(tmp_path / "m.jsonl", ["a", "b", "c"])
+    convert_all_models.run(["", rows, f"--out={out}"])
+    assert "3 of 3 converted, 0 failed" in capsys.readouterr().out
+    states = [json.loads(line) for line in (out / "ledger.jsonl").open()]
+    assert [entry["name"] for entry in states if entry["state"] == "done"] == [
+        "a",
+        "c",
+        "b",
+    ]
+
+
+def test_a_killed_batch_goes_on(tmp_path):
+    rows = manifest(tmp_path / "m.jsonl", ["a", "b", "c"])
+    out = tmp_path / "out"
+    script = convert_all_models.__file__
+    process = subprocess.Popen(
+        [sys.executable, script, rows, f"--out={out}"], stderr=subprocess.DEVNULL
+    )
+    while not (out / "a" / "saved_model.pb").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    convert_all_models.run(["", rows, f"--out={out}"])
+    entries = [json.loads(line) for line in (out / "ledger.jsonl").open()]
+    done = [entry["name"] for entry in entries if entry["state"] == "done"]
+    assert done == ["a", "b", "c"]
+    left = {path.name for path in out.iterdir()}
+    tables = {f"summary.{suffix}" for suffix in ("md", "csv", "json")}
+    assert left == {"a", "b", "c", "ledger.jsonl", *tables}
+
+
+@pytest.fixture
+def converted(monkeypatch):
+    """The jobs that a command asks for, none of which is done."""
+    asked = []
+
+    def converted(jobs, directory):
+        asked.extend(jobs)
+        return []
+
+    monkeypatch.setattr(convert_all_models, "_converted", converted)
+    return asked
+
+
+def test_models_are_chosen_by_patterns(converted, tmp_path):
+    patterns = "--models=deit_tiny_*,cait_xxs24_224"
+    assert ended(patterns, "--checkpoint=random:0", f"--out={tmp_path}") == 1
+    assert [job.name for job in converted] == [
+        "cait_xxs24_224",
+        "deit_tiny_distilled_patch16_224",
+        "deit_tiny_patch16_224",
+    ]
+    assert {job.checkpoint for job in converted} == {"random:0"}
+
+
+def test_tags_are_chosen_by_patterns(converted, tmp_path):
+    arguments = ["--models=vit_tiny_patch16_*", f"--out={tmp_path}"]
+    assert ended(*arguments, "--tags=*.augreg_in21k") == 1
+    tags = [
+        tag
+        for name in vit_tf.list_models("vit_tiny_patch16_*")
+        for tag in reference.tags(name)
+        if tag.endswith(".augreg_in21k")
+    ]
+    assert tags
+    assert [job.model for job in converted] == tags
+    assert {job.checkpoint for job in converted} == {""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--out is missing: folder for the bundles"),
+        (["--out=x"], "--models=PATTERNS or --manifest=FILE, one of them"),
+        (["--out=x", "--models=a", "--manifest=b"], "one of them"),
+        (["--out=x", "--manifest=b", "--tags=*"], "a manifest has its"),
+        (
+            ["--out=x", "--models=a", "--tags=*", "--checkpoint=random:0"],
+            "--tags found",
+        ),
+        (["--out=x", "--models=resnet*"], "no model fits 'resnet*'"),
+        (["--out=x", "--models=deit_*", "--tags=*.none"], "no model fits '*.none'"),
+        (
+            ["--out=x", "--models=deit_*", "--formats=onnx"],
+            "--formats: onnx found; exp",
+        ),
+        (["--out=x", "--manifest=none.csv"], "No such file or directory: none.csv"),
+        (["--out=x", "--models=deit_*", "more"], "'more' found; expected: flags only"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_written(
+    arguments, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    message = ended(*arguments)
+    assert message.startswith("convert_all_models.py: error: ")
+    assert said in message
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,1 @@
+"""Many conversions: which, what became of each, and what is left to do."""
