@@ -13,6 +13,7 @@ OUT/summary.md, .csv and .json. Stopped at any moment, the same command does wha
 missing. The exit code is 0 where all models are converted.
 """
 
+import contextlib
 import functools
 import sys
 from collections import Counter
@@ -142,9 +143,12 @@ def _converted(jobs: "Sequence[Job]", directory: Path) -> "list[Entry]":
             entries = driver.run(
                 jobs, directory, book, engine, keep_going=FLAGS.keep_going, each=show
             )
-        finally:
+        except BaseException:
             known = [entry for job in jobs if (entry := book.last(job.name))]
-            _summarise(known, directory)
+            with contextlib.suppress(OSError):  # what ended the batch is what is said
+                _summarise(known, directory)
+            raise
+    _summarise(entries, directory)
     return entries
 
 

@@ -42,7 +42,8 @@ class Ported:
         try:
             self.data = DataConfig.from_json(self.described["data"])
         except (ValueError, TypeError) as error:
-            raise EvaluationError(f"{path / bundle.CONFIG}: data: {error}") from error
+            wrong = "; ".join(str(error).splitlines())
+            raise EvaluationError(f"{path / bundle.CONFIG}: data: {wrong}") from error
         self.num_classes: int = self.described["model"]["num_classes"]
         hashes = _hashes(self.path)
         self.sha256 = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()

@@ -92,6 +92,27 @@ def test_no_room_ends_a_batch_and_it_goes_on_from_there(batch):
     assert batch.converted == ["b/c", "d"]
 
 
+def test_what_was_put_where_a_job_failed_is_not_touched(batch):
+    batch.errors["b/c"] = CheckpointError("no checkpoint")
+    batch.run()
+    for file in ("saved_model.pb", bundle.CONFIG):
+        (batch.directory / "b" / "c" / file).parent.mkdir(parents=True, exist_ok=True)
+        (batch.directory / "b" / "c" / file).write_text("by hand")
+    with pytest.raises(BatchError, match="holds b/c, which this batch did not"):
+        batch.run(keep_going=True)
+    assert (batch.directory / "b" / "c" / "saved_model.pb").read_text() == "by hand"
+
+
+def test_what_took_the_place_of_a_bundle_is_not_touched(batch):
+    batch.run()
+    shutil.rmtree(batch.directory / "a")
+    (batch.directory / "a").mkdir()
+    (batch.directory / "a" / "thesis.tex").write_text("x")
+    with pytest.raises(BatchError, match="holds a, which this batch did not"):
+        batch.run()
+    assert (batch.directory / "a" / "thesis.tex").is_file()
+
+
 @pytest.mark.parametrize("name", ["a", "b/c"])
 def test_what_is_not_the_batchs_own_is_not_touched(batch, name):
     place = batch.directory / name

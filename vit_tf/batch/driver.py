@@ -74,8 +74,8 @@ def _done_before(job: Job, directory: Path, ledger: Ledger) -> Entry | None:
     last, place = ledger.last(job.name), directory / job.name
     if last is None or last.key != job.key or not bundle.is_bundle(place):
         return None
-    if last.state == DONE:
-        return last
+    if last.state != STARTED:
+        return last if last.state == DONE else None
     proven = json.loads((place / bundle.PARITY).read_text())
     hashes = bundle.hashes(place)
     if any(hashes.get(name) != digest for name, digest in proven["result"].items()):
@@ -104,11 +104,20 @@ def _facts(place: Path, proven: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_places(jobs: Sequence[Job], directory: Path, ledger: Ledger) -> None:
-    """That nothing of another's is where bundles are to be."""
+    """That nothing of another's is where bundles are to be.
+
+    A job that was never started, or failed, has left nothing there, and one that was
+    started or done a bundle.
+    """
     strange = [
         job.name
         for job in jobs
-        if (directory / job.name).exists() and ledger.last(job.name) is None
+        if (place := directory / job.name).exists()
+        and not (
+            (last := ledger.last(job.name))
+            and last.state != FAILED
+            and bundle.is_bundle(place)
+        )
     ]
     changed = [
         job.name
@@ -130,12 +139,12 @@ def _check_places(jobs: Sequence[Job], directory: Path, ledger: Ledger) -> None:
 
 
 def _started(jobs: Iterable[Job], directory: Path, ledger: Ledger) -> Iterator[Job]:
-    """The jobs, each written down as it is taken; what a killed one left is removed."""
+    """The jobs, each written down as it is taken; what is damaged of one is removed."""
     for job in jobs:
         place = directory / job.name
         for left in place.parent.glob(f".{place.name}.partial-*"):
             shutil.rmtree(left)
-        if place.exists():
+        if bundle.is_bundle(place):
             shutil.rmtree(place)
         ledger.add(Entry(job.name, job.key, STARTED))
         yield job
