@@ -288,7 +288,7 @@ def _key(config: ConfigDict) -> str:
     return repr((config.family, config.model_class, arguments, config.parity.images))
 
 
-def _block_values(config: ConfigDict) -> tuple[float, int]:
+def _block_values(config: ConfigDict) -> tuple[float, float]:
     """The number of blocks, and about how many values the layers of one give."""
     model = config.model
     height, width, _ = models.input_shape(config)
@@ -301,6 +301,8 @@ def _block_values(config: ConfigDict) -> tuple[float, int]:
     else:  # the first block: each stage has a quarter of the tokens, twice the width
         heads, attended = model.num_heads[0], model.window_size**2
         depth = sum(n / 2**stage for stage, n in enumerate(model.depths))
+    if config.family == "cait":  # its heads talk before the softmax, and after it
+        attended *= 2.5
     of_block = tokens * (attended * heads + 20 * model.embed_dim)
     return depth, of_block * config.parity.images
 
