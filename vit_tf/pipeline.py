@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import gc
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 
 from vit_tf import checkpoints, jax_function, proof
 from vit_tf.configs import common
-from vit_tf.export import bundle, card, data_config, saved_model, verify
+from vit_tf.export import bundle, card, data_config, verify
 from vit_tf.export.samples import Samples, preprocessed, sample_files
 from vit_tf.export.staging import staged
 from vit_tf.find_config import check_said, find_config
@@ -25,6 +24,7 @@ from vit_tf.parity.pixels import PixelReport, compare_pixels
 from vit_tf.preprocessing import DataConfig
 from vit_tf.reference import pillow_version, preprocess
 from vit_tf.source import Source, read
+from vit_tf.workbench import Workbench
 
 FORMATS = ("saved_model", "keras")
 
@@ -97,6 +97,7 @@ def convert(
     formats: Sequence[str] = ("saved_model",),
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda step: None,
+    bench: Workbench | None = None,
 ) -> Conversion:
     """Converts a checkpoint, proves that the result is the same model, writes it.
 
@@ -112,6 +113,7 @@ def convert(
         formats: "saved_model", which a bundle always is, and "keras".
         overwrite: Whether a bundle that is there may be replaced.
         progress: Called with the name of each step as it begins.
+        bench: What earlier conversions left, where there are to be several.
 
     Raises:
         UnknownModelError: if there is no such model.
@@ -130,6 +132,7 @@ def convert(
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     _check(config, formats)
     timm_config, config = config, jax_function.configured(config)
+    bench = bench or Workbench()
     replaceable = bundle.is_bundle if overwrite else None
     with (
         staged(directory, replaceable=replaceable) as folder,
@@ -146,7 +149,7 @@ def convert(
         progress("run the original in timm")
         reference = proof.timm_outputs(config, source.tensors, images, "float32")
         progress("build and fill the model")
-        model = proof.filled(config, source.tensors, "float32")
+        model = bench.model(config, source.tensors, "float32")
         progress("compare every layer")
         reports = proof.compare_with_timm(config, reference, model, images, "float32")
         del reference  # before more memory is needed
@@ -157,22 +160,21 @@ def convert(
         expected = verify.expected_outputs(model, image)
         if config.dtype != "float32":
             del model
-            model = proof.filled(config, source.tensors, config.dtype)
+            model = bench.model(config, source.tensors, config.dtype)
             in_float32, expected = expected, verify.expected_outputs(model, image)
             reports += _compare_dtype(in_float32, expected, config.dtype)
         described = bundle.describe(config, source.facts)
         data = data_config.data_config(described["data"])
         samples = _samples(config, model, data, described["label_names"])
-        saved_model.save(model, folder, data, described["label_names"])
+        bench.save(model, folder, data, described["label_names"])
         if "keras" in formats:
             progress("write the .keras file")
             model.save(folder / bundle.KERAS)
         del model
-        gc.collect()  # what is read back takes its memory
         progress("read back what was written")
         result_hashes = background.submit(bundle.hashes, folder)
         read_back, pixels = _read_back(
-            config, folder, image, expected, formats, samples
+            config, folder, image, expected, formats, samples, bench
         )
 
         progress("describe it")
@@ -242,9 +244,11 @@ def _read_back(
     expected: verify.Outputs,
     formats: Sequence[str],
     samples: Samples | None,
+    bench: Workbench,
 ) -> tuple[list[Report], PixelReport | None]:
     dtype, pixels = config.dtype, None
-    served, seen = verify.verify_saved_model(folder, images, expected, dtype, samples)
+    loaded = bench.load(folder)
+    served, seen = verify.verify_saved_model(loaded, images, expected, dtype, samples)
     if samples is not None:
         pillow = pillow_version() if config.parity.enabled else ""
         pixels = compare_pixels(samples.pixels, seen, samples.order, pillow)

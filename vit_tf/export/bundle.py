@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from vit_tf import models
 from vit_tf.export.data_config import data_config, problems, stated
+from vit_tf.export.saved_model import VARIABLES, checkpoint_key
 from vit_tf.layers.initializers import skip_init
 from vit_tf.mapping import entries
 from vit_tf.models.preprocessed import Preprocessed
@@ -27,7 +28,6 @@ from vit_tf.preprocessing import DataConfig
 CONFIG = Path("assets.extra/config.json")
 PARITY = Path("assets.extra/parity.json")
 KERAS = Path("model.keras")
-VARIABLES = Path("variables/variables")
 
 
 class BundleError(ValueError):
@@ -105,7 +105,7 @@ def _of_bundle(bundle: Path) -> keras.Model:
     except (tf.errors.OpError, ValueError) as error:
         raise BundleError(f"{bundle / VARIABLES}: {error}") from error
     stored = checkpoint.get_variable_to_shape_map()
-    keys = {_key(entry.name): entry for entry in entries(model)}
+    keys = {checkpoint_key(entry.name): entry for entry in entries(model)}
     if missing := sorted(keys.keys() - stored.keys()):
         raise BundleError(f"{bundle / VARIABLES}: no variables named {missing}")
     shapes = {key: tuple(entry.weight.shape) for key, entry in keys.items()}
@@ -172,8 +172,3 @@ def files(directory: Path) -> dict[str, int]:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
-
-
-def _key(name: str) -> str:
-    """TensorFlow's checkpoint key for `weights[name]`, which doubles dots."""
-    return f"weights/{name.replace('.', '..')}/.ATTRIBUTES/VARIABLE_VALUE"

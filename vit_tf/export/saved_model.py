@@ -15,6 +15,8 @@ from vit_tf.export.shared_blocks import shared_blocks
 from vit_tf.mapping import entries, named_layers
 from vit_tf.preprocessing import DataConfig
 
+VARIABLES = Path("variables/variables")  # the prefix of the files that hold them
+
 
 def save(
     model: keras.Model,
@@ -123,6 +125,16 @@ def run(model: keras.Model, function: Callable, images: tf.Tensor) -> Any:
     return tf.nest.map_structure(
         lambda x: tf.cast(x, tf.float32) if x.dtype.size < 4 else x, outputs
     )
+
+
+def checkpoint_key(name: str) -> str:
+    """The key of a weight, by timm's name, in the variables' files."""
+    return f"weights/{name.replace('.', '..')}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def is_weight(key: str) -> bool:
+    """Whether a key in the variables' files is a weight's."""
+    return key.startswith("weights/")
 
 
 def is_attention(name: str) -> bool:

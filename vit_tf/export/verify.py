@@ -51,16 +51,16 @@ def shapes(outputs: Outputs) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def verify_saved_model(
-    directory: Path,
+    loaded: Any,
     images: np.ndarray,
     expected: Outputs,
     dtype: str = "float32",
     samples: Samples | None = None,
 ) -> tuple[Report, dict[str, np.ndarray]]:
-    """Loads the SavedModel from disk and runs every signature.
+    """Runs every signature of a SavedModel.
 
     Args:
-        directory: Where it is.
+        loaded: What `tf.saved_model.load` gave of it.
         images: What those that take float images are given.
         expected: What they must give.
         dtype: What the model computes in.
@@ -69,7 +69,6 @@ def verify_saved_model(
     Returns:
         What the signatures gave; and what the model was given of each file.
     """
-    loaded = tf.saved_model.load(str(directory))
     calls = {name: {"images": tf.constant(images)} for name in expected}
     if samples is not None:
         calls |= samples.calls()

@@ -1,0 +1,116 @@
+"""Conversions that share what they can, against conversions that share nothing."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import micro_config, random_tensors
+
+from vit_tf import models, pipeline, proof
+from vit_tf.checkpoints.errors import CheckpointError
+from vit_tf.export import bundle, saved_model
+from vit_tf.workbench import Workbench
+
+KINDS = {
+    "deit_tiny_distilled_patch16_224": {"drop_path_rate": 0.2, "proj_drop_rate": 0.1},
+    "cait_xxs24_224": {},
+    "swinv2_tiny_window8_256": {"drop_path_rate": 0.0},
+    "vit_small_resnet26d_224": {},
+}
+VARIABLES = ("variables.data-00000-of-00001", "variables.index")
+
+
+def files(directory, but=()):
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name not in but
+    }
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_second_is_written_as_if_it_were_the_first(tmp_path, name):
+    config = models.small_config(name, **KINDS[name])
+    images = tf.constant(proof.random_images(config))
+    bench = Workbench(most_parameters=1e9)
+    for seed in (0, 1):
+        model = bench.model(config, random_tensors(config, seed), "float32")
+        bench.save(model, tmp_path / str(seed), None, None)
+        loaded = bench.load(tmp_path / str(seed))
+    saved_model.save(model, tmp_path / "alone")
+    for file in VARIABLES:
+        found, expected = (
+            (tmp_path / folder / "variables" / file).read_bytes()
+            for folder in ("1", "alone")
+        )
+        assert found == expected
+    first, second, alone = (
+        tf.saved_model.experimental.read_fingerprint(str(tmp_path / folder))
+        for folder in ("0", "1", "alone")
+    )
+    assert second.checkpoint_hash == alone.checkpoint_hash != first.checkpoint_hash
+    assert second.graph_def_program_hash == alone.graph_def_program_hash
+    assert second.saved_model_checksum == first.saved_model_checksum
+    np.testing.assert_array_equal(
+        loaded(images), tf.saved_model.load(str(tmp_path / "1"))(images)
+    )
+
+
+def test_conversions_on_one_bench_are_what_they_are_alone(tmp_path):
+    config, bench = micro_config(), Workbench(most_parameters=1e9)
+    places = [tmp_path / folder / "micro" for folder in ("first", "second", "alone")]
+    for place, seed, of in zip(places, (0, 1, 1), (bench, bench, None), strict=True):
+        pipeline.convert(config, place, checkpoint=f"random:{seed}", bench=of)
+    program = ("saved_model.pb", "fingerprint.pb")
+    _, found, expected = (files(place, (*program, "parity.json")) for place in places)
+    assert found == expected
+    _, found, expected = (
+        json.loads((place / bundle.PARITY).read_text()) for place in places
+    )
+    for facts in (found, expected):
+        for file in program:
+            facts["result"].pop(file)
+    assert found == expected
+
+
+def test_what_failed_leaves_nothing_to_the_next(tmp_path):
+    config, bench = micro_config(), Workbench(most_parameters=1e9)
+    tensors = random_tensors(config)
+    broken = tmp_path / "nan.npz"
+    np.savez(broken, **{**tensors, "head.bias": np.full(7, np.nan, np.float32)})
+    with pytest.raises(CheckpointError, match=r"head\.bias"):
+        pipeline.convert(config, tmp_path / "a", checkpoint=broken, bench=bench)
+    conversion = pipeline.convert(
+        config, tmp_path / "b", checkpoint="random:0", bench=bench
+    )
+    assert all(report.passed for report in conversion.reports)
+
+
+def test_another_configuration_gets_a_model_of_its_own():
+    bench = Workbench(most_parameters=1e9)
+    config, wider = micro_config(), micro_config(embed_dim=36)
+    first = bench.model(config, random_tensors(config), "float32")
+    assert bench.model(config, random_tensors(config, 1), "float32") is first
+    other = bench.model(wider, random_tensors(wider), "float32")
+    assert other is not first
+    assert other.embed_dim == 36
+    assert bench.model(config, random_tensors(config), "float64") is not first
+
+
+def test_a_model_that_is_too_large_is_not_kept():
+    config = micro_config()
+    bench = Workbench(most_parameters=1000)
+    first = bench.model(config, random_tensors(config), "float32")
+    assert bench.model(config, random_tensors(config), "float32") is not first
+
+
+def test_a_program_of_another_model_is_refused(tmp_path):
+    config, bench = micro_config(), Workbench(most_parameters=1e9)
+    model = bench.model(config, random_tensors(config), "float32")
+    for folder in "ab":
+        bench.save(model, tmp_path / folder, None, None)
+    bench.load(tmp_path / "a")
+    (tmp_path / "b" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"saved_model\.pb is not the program"):
+        bench.load(tmp_path / "b")
