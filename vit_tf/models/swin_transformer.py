@@ -137,9 +137,14 @@ class SwinTransformerBlock(Module):
         return self._rolled(x[:, :H, :W], 1)
 
     def _rolled(self, x: tf.Tensor, sign: int) -> tf.Tensor:
-        if not any(self.shift_size):
-            return x
-        return tf.roll(x, [sign * shift for shift in self.shift_size], axis=[1, 2])
+        """As `tf.roll`, which TF.js does not have."""
+        _, H, W, _ = ops.shape(x)
+        below, right = (sign * shift for shift in self.shift_size)
+        if below:
+            x = tf.concat([x[:, -below % H :], x[:, : -below % H]], axis=1)
+        if right:
+            x = tf.concat([x[:, :, -right % W :], x[:, :, : -right % W]], axis=2)
+        return x
 
     def _norm(self, name: str) -> keras.layers.Layer:
         return LayerNorm(eps=1e-5, dtype=self.variable_dtype, name=name)
