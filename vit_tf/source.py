@@ -18,7 +18,7 @@ from vit_tf.checkpoints import shards
 from vit_tf.checkpoints.errors import CheckpointError, listing
 from vit_tf.checkpoints.random import RANDOM, RandomTensors, seed_of
 from vit_tf.configs import common
-from vit_tf.export.bundle import sha256
+from vit_tf.export.bundle import ORIGIN, sha256
 from vit_tf.find_config import config_of, note_of, same_models, untold
 from vit_tf.keras_file import WEIGHTS_H5
 from vit_tf.layers.initializers import skip_init
@@ -218,7 +218,7 @@ def _facts(names: Sequence[str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in first.items()
-        if name not in ("license", "label_names")
+        if name not in ("license", "label_names", *ORIGIN)
         and all(other[name] == value for other in others)
     }
 
