@@ -24,6 +24,7 @@ import vit_tf
 from i1k_eval import results
 from vit_tf import pipeline
 from vit_tf.export import accuracy, bundle, card, timm_directory
+from vit_tf.source import Source
 
 CLASSIFIER = dict(formats=("saved_model", "keras"))
 KINDS = {
@@ -226,10 +227,13 @@ def test_hugging_face_wants_metadata(cards, pretrained):
 
 
 def test_weights_of_a_hub_are_those_of_its_repository(cards):
-    source = {**cards["features"].source, "uri": "hf-hub:org/vit@abc", "sha256": "12"}
+    file = Path("hub/models--org--vit/snapshots/34ab/model.safetensors")
+    read = Source("hf-hub:org/vit@abc", {}, {}, file).to_json("float32")
+    source = {**cards["features"].source, **read, "sha256": "12"}
     one = dataclasses.replace(cards["features"], source=source)
     assert ModelCard(card.hugging_face(one)).data.base_model == "org/vit"
-    assert "`hf-hub:org/vit@abc`, sha256 `12`" in card.tf_hub(one)
+    said = "* Source: `hf-hub:org/vit@abc`, commit `34ab`, sha256 `12`\n"
+    assert said in card.tf_hub(one)
 
 
 def test_kaggle_wants_fields_that_it_has(cards, pretrained):
@@ -252,7 +256,7 @@ def test_accuracy_gets_into_the_card(folder, cards):
     entry |= {"top1": 0.72134, "top5": 0.91, "disagreements": 0}
     entry["original"] = {"images": 50_000, "top1": 0.72134, "top5": 0.91}
     one = dataclasses.replace(cards["features"], accuracy=(entry,))
-    row = "| imagenet-1k validation | 50,000 |" + " 72.134 % | 91.000 % |" * 2
+    row = "| imagenet-1k validation | 50,000 |" + " 72.134 % | 91.000 % |" * 2 + " 0 |"
     assert row in card.tf_hub(one)
     results = ModelCard(card.hugging_face(one)).data.eval_results
     assert [(r.metric_name, r.metric_value) for r in results] == [
@@ -282,7 +286,7 @@ def test_what_was_measured_is_kept_in_the_bundle(folder):
         ("imagenet-v2", "", 7, 3 / 7, 3 / 7, None, None),
         ("imagenet-1k", "validation", 1, 1.0, 1.0, None, None),
     ]
-    row = "| imagenet-v2 | 7 | 42.857 % | 42.857 % | - | - |"
+    row = "| imagenet-v2 | 7 | 42.857 % | 42.857 % | - | - | - |"
     assert row in card.tf_hub(card.of_bundle(place))
     (place / accuracy.ACCURACY).unlink()
 

@@ -59,6 +59,13 @@ class Source:
         named = shards.file_names(self.file) if shards.is_index(self.file) else []
         return sha256(self.file, *(self.file.with_name(name) for name in named))
 
+    @property
+    def commit(self) -> str:
+        """That of a repository on the Hugging Face hub, or ""."""
+        if self.file is None or self.file.parent.parent.name != "snapshots":
+            return ""
+        return self.file.parent.name  # as the hub's cache has it
+
     def to_json(self, dtype: str) -> dict[str, Any]:
         """What is known of it, where a model in `dtype` is made of it."""
         sizes, dtypes = [], set()
@@ -67,6 +74,7 @@ class Source:
             dtypes.add(tensor.dtype.name)
         return {
             "uri": self.uri,
+            "commit": self.commit,
             "tensors": len(sizes),
             "parameters": sum(sizes),
             "dtypes": sorted(dtypes),

@@ -3,6 +3,7 @@
 saved_model.pb, variables/, fingerprint.pb   the SavedModel
 assets.extra/config.json                     architecture, arguments, preprocessing
 assets.extra/parity.json                     errors, tolerances, versions, hashes
+assets.extra/accuracy.json                   where it was measured (export/accuracy.py)
 README.md                                    the model card
 model.keras                                  where the format "keras" was asked for
 """

@@ -29,6 +29,9 @@ def make_reproducible(directory: Path) -> None:
     follows from their names: here they are numbered from 0, in the same order. What a
     function captures has such a number for a name: here it has none. And
     `fingerprint.pb` has a random identifier: here it follows from `saved_model.pb`.
+
+    A fourth stays: where layers drop out, Keras's numbers of their seed generators are
+    in variables' names, counted from the last `keras.backend.clear_session()`.
     """
     path = directory / "saved_model.pb"
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
@@ -103,6 +106,7 @@ def _rename_objects(
 
 
 def _sign(path: Path, saved_model: bytes) -> None:
+    """Fills in the fingerprint what is of the file's bytes, not of what they mean."""
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
     checksum = tf.fingerprint([saved_model]).numpy()
     fingerprint.saved_model_checksum = int.from_bytes(checksum.tobytes(), "little")

@@ -1,6 +1,6 @@
 """The parts of a card that every rendering has, in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -55,9 +55,10 @@ def summary(card: Card) -> str:
 
 def source(card: Card) -> str:
     told = card.source
-    digest = f", sha256 `{told['sha256']}`" if told["sha256"] else ""
+    known = {name: told.get(name) for name in ("commit", "sha256")}
+    exactly = "".join(f", {name} `{value}`" for name, value in known.items() if value)
     lines = [
-        f"* Source: `{told['uri']}`{digest}",
+        f"* Source: `{told['uri']}`{exactly}",
         *(f"  * {note}" for note in told["notes"]),
         f"* Licence of the weights: {card.license or 'not stated by the source'}",
     ]
@@ -74,79 +75,61 @@ def source(card: Card) -> str:
 
 def inputs(card: Card) -> str:
     channels, height, width = card.input_size
-    data = {k: v for k, v in card.described["data"].items() if k != "input_size"}
-    said = ", ".join(f"{name} {value}" for name, value in data.items())
     any_size = " or any size" if card.takes_any_size else ""
-    lines = [
+    data = {k: v for k, v in card.described["data"].items() if k != "input_size"}
+    prepared = "are prepared as the source was trained."
+    if data:
+        how = ", ".join(f"{name} {value}" for name, value in data.items())
+        prepared = f"are resized, cropped and normalised as timm does it: {how}."
+    floats = (
         f"Float images, (batch, {height}, {width}, {channels}){any_size}, channels "
-        "last. Pixels between 0 and 1",
-        f"are resized, cropped and normalised as timm does it: {said}."
-        if data
-        else "are prepared as the source was trained.",
-        "",
-    ]
-    if card.pixels is None:
-        return "\n".join(
-            [
-                *lines,
-                "No signature takes image files, as how they are prepared is not fully",
-                f"known ({'; '.join(card.unknown)});",
-                "`--config.preprocessing.NAME=VALUE` says it when converting.",
-            ]
-        )
-    stored = [
-        f"* `{name}`: {text}"
-        for name, text in STORED.items()
-        if name in card.signatures
-    ]
-    return "\n".join(
-        [
-            *lines,
-            "Or images as they are stored; preparing them is in the model:",
-            *stored,
-        ]
+        f"last. Pixels between 0 and 1\n{prepared}"
     )
+    return f"{floats}\n\n{_stored_inputs(card)}"
+
+
+def _stored_inputs(card: Card) -> str:
+    if card.pixels is None:
+        return (
+            "No signature takes image files, as how they are prepared is not fully\n"
+            f"known ({'; '.join(card.unknown)});\n"
+            "`--config.preprocessing.NAME=VALUE` says it when converting."
+        )
+    lines = ["Or images as they are stored; preparing them is in the model:", ""]
+    return "\n".join([*lines, *(f"* `{k}`: {v}" for k, v in STORED.items())])
 
 
 def outputs(card: Card) -> str:
-    rows = [("signature", "takes", "gives"), ("---", "---", "---")]
+    rows = []
     for name, signature in card.signatures.items():
         first = "batch x windows" if _of_windows(card, name) else "batch"
-        rows.append(
-            (
-                f"`{name}`",
-                ", ".join(_tensors(signature.inputs, "batch")),
-                _few(_tensors(signature.outputs, first)),
-            )
-        )
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines += [
-        "",
+        takes = _tensors(signature.inputs, "batch")
+        gives = _few(_tensors(signature.outputs, first))
+        rows.append((f"`{name}`", ", ".join(takes), gives))
+    features = (
         "`features` is what the classifier sees, `tokens` what it is pooled from;"
         if card.num_classes
-        else "`logits` are the features themselves, as there are no classes;",
-        "`attention` has each layer's probabilities, by timm's name of it.",
-    ]
-    return "\n".join(lines)
+        else "`logits` are the features themselves, as there are no classes;"
+    )
+    attention = "`attention` has each layer's probabilities, by timm's name of it."
+    table = _table(("signature", "takes", "gives"), rows)
+    return f"{table}\n\n{features}\n{attention}"
 
 
 def accuracy(card: Card) -> str:
     if not card.accuracy:
         return ""
-    rows = [
-        ("data set", "images", "top-1", "top-5", "top-1 original", "top-5 original"),
-        ("---", "---:", "---:", "---:", "---:", "---:"),
-    ]
+    columns = ("data set", "images", "top-1", "top-5")
+    columns += ("top-1 original", "top-5 original", "disagreements")
+    rows = []
     for entry in card.accuracy:
-        original = entry["original"] or {}
-        rows.append(
-            (
-                " ".join(filter(None, [entry["dataset"], entry["split"]])),
-                f"{entry['images']:,}",
-                *(_percent(side.get(n)) for side in (entry, original) for n in TOPS),
-            )
-        )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        name = f"{entry['dataset']} {entry['split']}".rstrip()
+        sides = (entry, entry["original"] or {})
+        parts = [_percent(side.get(top)) for side in sides for top in TOPS]
+        differing = entry["disagreements"]
+        last = "-" if differing is None else f"{differing:,}"
+        rows.append((name, f"{entry['images']:,}", *parts, last))
+    return _table(columns, rows)
 
 
 def parity(card: Card) -> str:
@@ -181,6 +164,11 @@ def references(card: Card) -> str:
         lines.append(f"* https://huggingface.co/{card.base_model}")
     lines += [f"* {origin[name]}" for name in ("origin_url", "url") if origin.get(name)]
     return "\n".join(lines)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _of_windows(card: Card, signature: str) -> bool:
