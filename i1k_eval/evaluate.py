@@ -8,8 +8,9 @@
 Prints top-1 and top-5, images per second, what is confused most, and with --reference
 how far the original is apart and where that starts. Every image's answers are in
 OUT/NAME/predictions.jsonl, all that is printed in OUT/NAME/results.json, where NAME is
-the bundle's folder; `python -m i1k_eval.table OUT` makes a table of them. Stopped at
-any moment, the same command goes on where it was.
+the bundle's folder; `python -m i1k_eval.table OUT` makes a table of them. With
+--record=imagenet-1k the accuracies are in the bundle's card, too. Stopped at any
+moment, the same command goes on where it was.
 """
 
 import os
@@ -58,6 +59,12 @@ flags.DEFINE_integer(
     "threads", 0, "how many; 0 for as many as cores", flag_values=FLAGS
 )
 flags.DEFINE_string("out", "out/i1k_eval", "folder for the results", flag_values=FLAGS)
+flags.DEFINE_string(
+    "record",
+    "",
+    "keep the accuracies in the bundle and its card, under this name of the data set",
+    flag_values=FLAGS,
+)
 flags.DEFINE_bool(
     "overwrite", False, "begin anew, whatever is there", flag_values=FLAGS
 )
@@ -109,6 +116,7 @@ def _evaluate(path: str, threads: int) -> dict:
     from i1k_eval.evaluation import evaluate
     from i1k_eval.ported import Ported
     from i1k_eval.report import report
+    from vit_tf.export import accuracy, card
 
     ported = Ported(path)
     opened_with = dict(split=FLAGS.split, labels=FLAGS.labels)
@@ -139,6 +147,9 @@ def _evaluate(path: str, threads: int) -> dict:
             opened_with=opened_with,
             progress=progress,
         )
+    if FLAGS.record:
+        accuracy.write(path, results, dataset=FLAGS.record, split=FLAGS.split)
+        card.write(path)
     print(f"{report(results)}\n{'written':<15} {folder}", flush=True)
     return results
 

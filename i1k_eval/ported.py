@@ -1,6 +1,5 @@
 """A bundle as it is on disk: what it takes, and the logits that it gives."""
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -45,8 +44,8 @@ class Ported:
             wrong = "; ".join(str(error).splitlines())
             raise EvaluationError(f"{path / bundle.CONFIG}: data: {wrong}") from error
         self.num_classes: int = self.described["model"]["num_classes"]
-        hashes = _hashes(self.path)
-        self.sha256 = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+        hashes = bundle.computing_hashes(self.path)
+        self.sha256 = bundle.digest(hashes)
         self.changed = _changed(self.path, hashes)
         try:
             loaded = tf.saved_model.load(str(self.path))
@@ -101,16 +100,6 @@ def _described(path: Path) -> dict[str, Any]:
             "expected: a bundle that says how its images are preprocessed"
         )
     return described
-
-
-def _hashes(path: Path) -> dict[str, str]:
-    """Of the files that say what a bundle computes."""
-    return {
-        name: bundle.sha256(path / name)
-        for name in bundle.files(path)
-        if name in ("saved_model.pb", str(bundle.CONFIG))
-        or name.startswith("variables/")
-    }
 
 
 def _changed(path: Path, hashes: dict[str, str]) -> list[str]:

@@ -181,25 +181,6 @@ def test_dropout_survives_in_the_training_call(tmp_path):
     assert np.any(first.numpy() != second.numpy())
 
 
-def test_two_conversions_give_the_same_variables(tmp_path):
-    config = micro_config()
-    for name in ("a", "b"):
-        pipeline.convert(config, tmp_path / name, checkpoint="random:0")
-    for file in ("variables/variables.index", "assets.extra/config.json"):
-        assert (tmp_path / "a" / file).read_bytes() == (
-            tmp_path / "b" / file
-        ).read_bytes()
-    data = "variables/variables.data-00000-of-00001"
-    assert bundle.sha256(tmp_path / "a" / data) == bundle.sha256(tmp_path / "b" / data)
-
-
-def test_without_classes_a_bundle_extracts_features(tmp_path):
-    config = micro_config(num_classes=0)
-    pipeline.convert(config, tmp_path / "out", checkpoint="random:0")
-    loaded = tf.saved_model.load(str(tmp_path / "out"))
-    assert loaded(tf.constant(images(2))).shape == (2, 24)
-
-
 def test_float64_and_gradients_are_proven_on_request(tmp_path):
     config = micro_config()
     config.parity.dtype = "float64"
@@ -271,18 +252,6 @@ def test_a_bundle_of_another_model_is_not_loaded(tmp_path):
     bundle.write_json(directory / bundle.CONFIG, described)
     with pytest.raises(BundleError, match=r"no variables named .*blocks\.\.2"):
         vit_tf.load(directory)
-
-
-def test_the_card_shows_code_that_runs_as_pasted(converted, monkeypatch):
-    conversion, _ = converted
-    text = (conversion.directory / "README.md").read_text()
-    code = text.partition("```python\n")[2].partition("```")[0]
-    monkeypatch.chdir(conversion.directory.parent)
-    names: dict = {}
-    exec(code, names)
-    assert names["logits"].shape == (1, 7)
-    assert names["images"].shape == (2, 32, 32, 3)
-    assert names["outputs"]["labels"].shape == (2, 5)
 
 
 def test_the_config_is_enough_to_build_the_model_again(converted):

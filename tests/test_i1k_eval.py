@@ -111,9 +111,12 @@ def without_rates(results: dict) -> dict:
 def test_the_digits_end_to_end_from_their_files(digits_bundle, digits_files, tmp_path):
     said = run_command(
         f"--bundle={digits_bundle}", f"--data={digits_files}", "--reference",
-        f"--out={tmp_path}",
+        f"--out={tmp_path}", "--record=digits",
     )  # fmt: skip
     results, lines = read(tmp_path / "digits")
+    tops = " | ".join(f"{100 * results['ported'][n]:.3f} %" for n in ("top1", "top5"))
+    row = f"| digits | 360 | {tops} | {tops} | 0 |"
+    assert row in (digits_bundle / "README.md").read_text()
     assert results["images"] == results["comparison"]["images"] == 360
     assert results["comparison"]["disagreements"] == 0
     assert results["comparison"]["differing_pixels"] == 0

@@ -183,11 +183,7 @@ def convert(
         proven = _proven(origin, result_hashes.result(), reports, function, pixels)
         bundle.write_json(folder / bundle.CONFIG, described)
         bundle.write_json(folder / bundle.PARITY, proven)
-        shapes = verify.shapes(expected)
-        text = card.render(
-            described, origin, reports, shapes, Path(directory).name, pixels
-        )
-        (folder / "README.md").write_text(text)
+        card.write(folder, Path(directory).name)
     files = bundle.files(Path(directory))
     unknown = tuple(data_config.problems(described["data"]))
     return Conversion(

@@ -170,12 +170,18 @@ def random_images(config: ConfigDict) -> np.ndarray:
 def filled(config: ConfigDict, tensors: checkpoints.Tensors, dtype: str) -> keras.Model:
     """The model that `config` describes, with `tensors` as its weights.
 
+    What drops out of it begins with the same seeds each time: Keras would draw them.
+
     Raises:
         MappingError: if they are not, all and only, its weights.
     """
     with skip_init():
         model = models.build(config, dtype=dtype)
     mapping.assign(model, tensors)
+    weights = {id(weight) for weight in model.weights}
+    seeds = [v for v in model.variables if id(v) not in weights]
+    for number, seed in enumerate(seeds):
+        seed.assign([number, 0])
     return model
 
 

@@ -18,7 +18,7 @@ from vit_tf.checkpoints import shards
 from vit_tf.checkpoints.errors import CheckpointError, listing
 from vit_tf.checkpoints.random import RANDOM, RandomTensors, seed_of
 from vit_tf.configs import common
-from vit_tf.export.bundle import sha256
+from vit_tf.export.bundle import ORIGIN, sha256
 from vit_tf.find_config import config_of, note_of, same_models, untold
 from vit_tf.keras_file import WEIGHTS_H5
 from vit_tf.layers.initializers import skip_init
@@ -59,6 +59,13 @@ class Source:
         named = shards.file_names(self.file) if shards.is_index(self.file) else []
         return sha256(self.file, *(self.file.with_name(name) for name in named))
 
+    @property
+    def commit(self) -> str:
+        """That of a repository on the Hugging Face hub, or ""."""
+        if self.file is None or self.file.parent.parent.name != "snapshots":
+            return ""
+        return self.file.parent.name  # as the hub's cache has it
+
     def to_json(self, dtype: str) -> dict[str, Any]:
         """What is known of it, where a model in `dtype` is made of it."""
         sizes, dtypes = [], set()
@@ -67,6 +74,7 @@ class Source:
             dtypes.add(tensor.dtype.name)
         return {
             "uri": self.uri,
+            "commit": self.commit,
             "tensors": len(sizes),
             "parameters": sum(sizes),
             "dtypes": sorted(dtypes),
@@ -218,7 +226,7 @@ def _facts(names: Sequence[str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in first.items()
-        if name not in ("license", "label_names")
+        if name not in ("license", "label_names", *ORIGIN)
         and all(other[name] == value for other in others)
     }
 

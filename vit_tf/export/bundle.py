@@ -3,6 +3,7 @@
 saved_model.pb, variables/, fingerprint.pb   the SavedModel
 assets.extra/config.json                     architecture, arguments, preprocessing
 assets.extra/parity.json                     errors, tolerances, versions, hashes
+assets.extra/accuracy.json                   where it was measured (export/accuracy.py)
 README.md                                    the model card
 model.keras                                  where the format "keras" was asked for
 """
@@ -28,6 +29,8 @@ from vit_tf.preprocessing import DataConfig
 CONFIG = Path("assets.extra/config.json")
 PARITY = Path("assets.extra/parity.json")
 KERAS = Path("model.keras")
+# What timm's `pretrained_cfg` says of where weights are from, and of their paper.
+ORIGIN = ("hf_hub_id", "url", "origin_url", "paper_name", "paper_ids")
 
 
 class BundleError(ValueError):
@@ -70,7 +73,7 @@ def read_data_config(bundle: str | Path) -> DataConfig:
             f"{bundle}: a model without preprocessing found; expected: a bundle, or a "
             "file of a model that was made with include_preprocessing=True"
         )
-    data = _described(bundle)["data"]
+    data = described(bundle)["data"]
     if unknown := problems(data):
         raise BundleError(
             f"{bundle}: how its images are prepared is not known ({'; '.join(unknown)})"
@@ -88,7 +91,12 @@ def _of_keras(path: Path) -> keras.Model:
     return keras.models.load_model(path)
 
 
-def _described(bundle: Path) -> dict[str, Any]:
+def described(bundle: Path) -> dict[str, Any]:
+    """What a bundle's `config.json` holds: see `describe`.
+
+    Raises:
+        BundleError: if the folder is not a bundle of this toolkit.
+    """
     if not is_bundle(bundle):
         raise BundleError(
             f"{bundle} is not a bundle of vit_tf: saved_model.pb and {CONFIG} expected"
@@ -97,7 +105,7 @@ def _described(bundle: Path) -> dict[str, Any]:
 
 
 def _of_bundle(bundle: Path) -> keras.Model:
-    config = ConfigDict(described := _described(bundle))
+    config = ConfigDict(told := described(bundle))
     with skip_init():
         model = models.build(config, dtype=config.get("dtype"))
     try:
@@ -113,7 +121,7 @@ def _of_bundle(bundle: Path) -> keras.Model:
         raise BundleError(f"{bundle / VARIABLES}: other shapes expected of {wrong}")
     for key, entry in keys.items():
         entry.weight.assign(checkpoint.get_tensor(key))
-    model.data_config = data_config(described["data"])
+    model.data_config = data_config(told["data"])
     return model
 
 
@@ -143,6 +151,7 @@ def describe(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
         "data": data.to_json() if data else known,
         "label_names": names if len(names) == config.model.num_classes else None,
         "license": facts.get("license"),
+        "origin": {name: facts[name] for name in ORIGIN if facts.get(name)},
     }
 
 
@@ -163,6 +172,20 @@ def sha256(*paths: Path) -> str:
 def hashes(directory: Path) -> dict[str, str]:
     """Relative path -> sha256, of every file below a folder."""
     return {name: sha256(directory / name) for name in files(directory)}
+
+
+def computing_hashes(directory: Path) -> dict[str, str]:
+    """Relative path -> sha256, of the files that say what a bundle computes."""
+    return {
+        name: sha256(directory / name)
+        for name in files(directory)
+        if name in ("saved_model.pb", str(CONFIG)) or name.startswith("variables/")
+    }
+
+
+def digest(hashes: Mapping[str, str]) -> str:
+    """One sha256 for those of several files."""
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 def files(directory: Path) -> dict[str, int]:

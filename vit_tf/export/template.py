@@ -1,6 +1,5 @@
 """A SavedModel of which others are made that differ from it in their weights only."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ class Template:
     To trace a model, to serialise its graph and to optimise it at its first run is
     most of what a small conversion costs, and none of it depends on the weights: they
     are in files of their own. So a model of the same configuration gets a copy of the
-    program, and weights that TensorFlow's own operation writes, byte for byte as
-    `tf.saved_model.save` does.
+    program, and weights that TensorFlow's own operation writes: byte for byte what
+    `saved_model.save` would write.
 
     Args:
         model: Whose weights are written, whatever they are at the time.
@@ -94,9 +93,7 @@ class Template:
         index = (directory / VARIABLES).with_suffix(".index").read_bytes()
         hashed = tf.fingerprint([index], method="farmhash64")[0].numpy()
         found.checkpoint_hash = int.from_bytes(hashed.tobytes(), "little")
-        digest = hashlib.sha256(self._program + index).digest()
-        found.uuid = str(int.from_bytes(digest[:16], "little"))
-        return found.SerializeToString()
+        return found.SerializeToString(deterministic=True)
 
 
 def _tensors(directory: Path) -> dict[str, Any]:
