@@ -260,8 +260,9 @@ def run(capsys, *arguments):
 
 def test_the_command_says_what_is_missing(capsys):
     code, out, _ = run(capsys)
-    assert code.startswith(
-        "publish: error: --bundle is missing: the bundle; --to is mis"
+    assert code == (
+        "publish: error: --bundle is missing: the folder that convert.py wrote; --to is "
+        "missing: where it goes"
     )
     assert out == ""
 

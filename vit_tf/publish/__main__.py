@@ -18,11 +18,11 @@ from absl import flags
 from vit_tf import command, quiet
 
 FLAGS = flags.FlagValues()  # of this command, beside those of others
-flags.DEFINE_string("bundle", "", "the bundle", flag_values=FLAGS)
+flags.DEFINE_string("bundle", "", "the folder that convert.py wrote", flag_values=FLAGS)
 flags.DEFINE_string(
     "to",
     "",
-    "where to; hf:ORG/NAME, kaggle:OWNER/MODEL/VARIATION, tar:DIRECTORY (for "
+    "where it goes; hf:ORG/NAME, kaggle:OWNER/MODEL/VARIATION, tar:DIRECTORY (for "
     "NAME.tar.gz and NAME.md there) or dir:DIRECTORY (a copy)",
     flag_values=FLAGS,
 )

@@ -18,7 +18,7 @@ from vit_tf.publish.release import Release
 from vit_tf.publish.target import Plan
 
 LEVEL = 1  # weights hardly get smaller: more costs seconds, and saves nothing
-UNREADABLE = (tarfile.TarError, EOFError, OSError, zlib.error)
+UNREADABLE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +54,16 @@ class Archive:
         return cards.tf_hub(release.card)
 
     def plan(self, release: Release) -> Plan:
-        self._check_own()
+        there = hashes(self._archive)
+        self._check_own(there)
         sizes = {
             self._archive.name: sum(file.size for file in release.files.values()),
             self._documentation.name: len(self.card(release).encode()),
         }
-        differing = self.differing(release)
-        if any(path in release.files for path in differing):
+        if release.differing(there):
             return Plan(sizes)
-        return Plan({path: sizes[path] for path in differing}, base=self.address)
+        lacking = [] if self._is_documented(release) else [self._documentation.name]
+        return Plan({path: sizes[path] for path in lacking}, base=self.address)
 
     def send(self, release: Release, plan: Plan) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -74,17 +75,19 @@ class Archive:
                 file.write(self.card(release).encode())
 
     def differing(self, release: Release) -> list[str]:
-        differing = release.differing(hashes(self._archive) or {})
-        card = self.card(release).encode()
-        path = self._documentation
-        if not path.is_file() or path.read_bytes() != card:
-            differing.append(path.name)
+        differing = release.differing(hashes(self._archive))
+        if not self._is_documented(release):
+            differing.append(self._documentation.name)
         return differing
 
-    def _check_own(self) -> None:
+    def _is_documented(self, release: Release) -> bool:
+        path = self._documentation
+        return path.is_file() and path.read_bytes() == self.card(release).encode()
+
+    def _check_own(self, there: Mapping[str, str]) -> None:
         """That what is there may be replaced: what this wrote earlier, or nothing."""
         if self._archive.exists():
-            if "saved_model.pb" not in (hashes(self._archive) or {}):
+            if "saved_model.pb" not in there:
                 raise FileExistsError(
                     f"{self._archive} is no archive of a bundle, so it is not replaced"
                 )
@@ -113,9 +116,11 @@ def write(release: Release, file: BinaryIO) -> None:
                 archive.addfile(entry, source)
 
 
-def hashes(path: Path) -> Mapping[str, str] | None:
-    """Relative path -> sha256, of every file in an archive; None if it is not one."""
-    found = {}
+def hashes(path: Path) -> dict[str, str]:
+    """Relative path -> sha256, of every file in an archive; none of what is not one."""
+    found: dict[str, str] = {}
+    if not path.is_file():
+        return found
     try:
         with tarfile.open(path, "r|gz") as archive:
             for entry in archive:
@@ -123,7 +128,7 @@ def hashes(path: Path) -> Mapping[str, str] | None:
                     digest = hashlib.file_digest(source, "sha256")
                     found[entry.name] = digest.hexdigest()
     except UNREADABLE:
-        return None
+        return {}
     return found
 
 
