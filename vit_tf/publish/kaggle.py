@@ -1,6 +1,7 @@
 """A bundle as a variation of a model on Kaggle."""
 
 import dataclasses
+import functools
 import re
 import tempfile
 from collections.abc import Iterator
@@ -103,8 +104,7 @@ class Kaggle:
                 )
         with self._client() as client:
             for call, request in kaggle_card.requests(client, plan.described):
-                self._address(request)
-                handle_mutate_call(lambda call=call, request=request: call(request))
+                handle_mutate_call(functools.partial(call, self._address(request)))
 
     def differing(self, release: Release) -> list[str]:
         """What a client downloads otherwise. Small files first: they tell versions."""
@@ -165,15 +165,16 @@ class Kaggle:
         """Which of the files differ that say what is in all others."""
         import requests
 
+        describing = [path for path in DESCRIBED if path in release.files]
         with tempfile.TemporaryDirectory() as folder:
-            for path in DESCRIBED:
+            for path in describing:
                 try:
                     self._download(variation, folder, path)
                 except requests.HTTPError as error:
                     if status(error) not in NOT_THERE:
                         raise
             found = bundle.hashes(Path(folder))
-        return [path for path in release.differing(found) if path in DESCRIBED]
+        return [path for path in release.differing(found) if path in describing]
 
     def _download(
         self, variation: "ApiModelInstance", folder: str, path: str | None = None
