@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from vit_tf.activations import watch
+from vit_tf.export.reproducible import make_reproducible
 from vit_tf.export.serving import serving
 from vit_tf.export.shared_blocks import shared_blocks
 from vit_tf.mapping import entries, named_layers
@@ -54,7 +55,8 @@ def save(
     `loaded.preprocess(images)` gives what the model takes, of files and of pixels,
     which may be a ragged tensor; `loaded.predict` gives of that what these give.
 
-    Its checkpoint holds each weight once, under `weights/` and timm's name.
+    Its checkpoint holds each weight once, under `weights/` and timm's name. Saved
+    again, it is the same, byte for byte.
 
     Args:
         model: What is written.
@@ -112,6 +114,7 @@ def save(
         root.preprocess, root.predict = served.preprocess, served.predict
         signatures |= served.signatures
     tf.saved_model.save(root, str(directory), signatures=signatures)
+    make_reproducible(directory)
 
 
 def run(model: keras.Model, function: Callable, images: tf.Tensor) -> Any:

@@ -12,7 +12,6 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from vit_tf.export import accuracy, bundle
 from vit_tf.export.data_config import problems
-from vit_tf.parity import LayerDiff, Report
 from vit_tf.parity.pixels import PixelReport
 
 # In the names of timm's tags, what the weights were trained on.
@@ -41,7 +40,7 @@ class Card:
             licence, and where timm says that the weights are from.
         source: Where the tensors come from: uri, sha256, notes, tensors, parameters.
         versions: Of vit_tf and of the libraries that it was converted with.
-        reports: What was compared.
+        reports: What was compared, as `parity.json` has it.
         pixels: What was compared of them, where the model takes stored images.
         compared_with_timm: Whether the original was one side of a comparison.
         signatures: What the SavedModel can be asked for, by name.
@@ -53,7 +52,7 @@ class Card:
     described: Mapping[str, Any]
     source: Mapping[str, Any]
     versions: Mapping[str, str]
-    reports: tuple[Report, ...]
+    reports: tuple[Mapping[str, Any], ...]
     pixels: PixelReport | None
     compared_with_timm: bool
     signatures: Mapping[str, Signature]
@@ -137,8 +136,8 @@ def of_bundle(folder: str | Path, name: str = "") -> Card:
         described=described,
         source=proven["source"],
         versions=proven["versions"],
-        reports=tuple(map(_report, proven["reports"])),
-        pixels=_of(PixelReport, proven["pixels"]) if proven["pixels"] else None,
+        reports=tuple(proven["reports"]),
+        pixels=_pixels(proven["pixels"]) if proven["pixels"] else None,
         compared_with_timm=proven["compared_with_timm"],
         signatures=_signatures(folder / "saved_model.pb"),
         files=bundle.files(folder),
@@ -146,16 +145,9 @@ def of_bundle(folder: str | Path, name: str = "") -> Card:
     )
 
 
-def _report(written: Mapping[str, Any]) -> Report:
-    layers = tuple(_of(LayerDiff, layer) for layer in written["layers"])
-    return Report(layers, written["tolerance"], written["title"])
-
-
-def _of(kind: type, written: Mapping[str, Any]) -> Any:
-    """A dataclass from the JSON that has its fields, and more."""
-    return kind(
-        **{field.name: written[field.name] for field in dataclasses.fields(kind)}
-    )
+def _pixels(written: Mapping[str, Any]) -> PixelReport:
+    fields = dataclasses.fields(PixelReport)
+    return PixelReport(**{field.name: written[field.name] for field in fields})
 
 
 def _signatures(path: Path) -> dict[str, Signature]:

@@ -1,10 +1,13 @@
 """The parts of a card that every rendering has, in Markdown."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
+from vit_tf.export.bundle import PARITY
 from vit_tf.export.card.facts import Card
+from vit_tf.parity import LayerDiff
 
 COMPARED = "compared every layer with the original before it wrote this"
 NOT_COMPARED = "was told to leave out the comparison: it was **not compared** with timm"
@@ -147,20 +150,21 @@ def accuracy(card: Card) -> str:
 
 
 def parity(card: Card) -> str:
-    lines = [
-        f"* {report.title}: worst relative error {report.worst.relative:.1e} "
-        f"({report.worst.name}), tolerance {report.tolerance:.0e}, "
-        f"{len(report.layers)} compared"
-        for report in card.reports
-    ]
-    lines += [
-        f"* pixels of image files: {card.pixels}"
-        if card.pixels
-        else "* pixels: not compared",
-        "",
-        "All figures are in `assets.extra/parity.json`.",
-    ]
-    return "\n".join(lines)
+    pixels = f"pixels of image files: {card.pixels or 'not compared'}"
+    lines = [*map(_compared, card.reports), f"* {pixels}"]
+    return "\n".join([*lines, "", f"All figures are in `{PARITY}`."])
+
+
+def _compared(report: Mapping[str, Any]) -> str:
+    worst = LayerDiff(**report["worst"])
+    line = (
+        f"* {report['title']}: worst relative error {worst.relative:.1e} "
+        f"({worst.name}), tolerance {report['tolerance']:.0e}, "
+        f"{len(report['layers'])} compared"
+    )
+    if top1 := report.get("top1"):
+        line += f"; top-1 agrees on {top1['agree']:,} of {top1['images']:,} images"
+    return line
 
 
 def references(card: Card) -> str:

@@ -2,21 +2,22 @@
 
 import fnmatch
 from collections.abc import Iterator
+from string import Template
 
 from vit_tf.export.card.facts import Card
 
 TENSORFLOW = """\
 import tensorflow as tf
-{imports}
-path = {path}
+$imports
+path = $path
 model = tf.saved_model.load(path)
-outputs = model(tf.zeros((1, {height}, {width}, {channels})))  # {outputs}
+$given = model(tf.zeros((1, $height, $width, $channels)))
 """
 STORED = """
-image = tf.zeros((480, 640, {channels}), tf.uint8)  # of any size
+image = tf.zeros((480, 640, $channels), tf.uint8)  # of any size
 file = tf.io.encode_jpeg(image)  # or tf.io.read_file(PATH)
 outputs = model.signatures["serving_bytes"](images=tf.stack([file]))
-{shown}
+$shown
 images = model.preprocess(tf.stack([file]))  # or pixels, of any sizes:
 images = model.preprocess(tf.ragged.stack([image, image[:99]]))
 outputs = model.predict(images)  # the same outputs
@@ -25,84 +26,98 @@ HUB = """\
 import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
-{imports}
-path = {path}
+$imports
+path = $path
 layer = hub.KerasLayer(path, trainable=True)
-model = tf_keras.Sequential([layer{head}])
+model = tf_keras.Sequential([layer$head])
 model.compile("sgd", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-images = tf.random.uniform((4, {height}, {width}, {channels}))
+images = tf.random.uniform((4, $height, $width, $channels))
 model.fit(images, tf.zeros(4, tf.int32))
 """
 KERAS = """\
 import keras
 import tensorflow as tf
-{imports}
-path = {path}
+$imports
+path = $path
 layer = keras.layers.TFSMLayer(path, call_endpoint="features")
-outputs = layer(tf.zeros((1, {height}, {width}, {channels})))
+outputs = layer(tf.zeros((1, $height, $width, $channels)))
 outputs["features"], outputs["tokens"]
 """
 VIT_TF = """\
 import vit_tf
-{imports}
-path = {path}
+$imports
+path = $path
 model = vit_tf.load(path)  # a Keras model: read it, probe it, train it
-model.summary()
 """
-FORMATS = {
-    "model.keras": (
+FILES = {  # what a file is called -> for whom it is, the language, code
+    "*.keras": (
         "Keras",
+        "python",
         """\
 import keras
 import vit_tf.models
-{imports}
-path = {path}
+$imports
+path = $path
 vit_tf.models.import_families()
-model = keras.models.load_model(path + "/{file}")
+model = keras.models.load_model(path + "/$file")
 """,
     ),
     "*.weights.h5": (
         "Weights for Keras",
+        "python",
         """\
 import vit_tf
-{imports}
-path = {path}
+$imports
+path = $path
 model = vit_tf.load(path)
-model.load_weights(path + "/{file}")
+model.load_weights(path + "/$file")
 """,
     ),
-    "*.safetensors": (
+    "*/model.safetensors": (
         "timm",
+        "python",
         """\
 import os
 import timm
-{imports}
-path = {path}
-folder = os.path.dirname(path + "/{file}")
+$imports
+path = $path
+folder = os.path.dirname(path + "/$file")
 model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
 """,
     ),
     "*.tflite": (
         "LiteRT",
+        "python",
         """\
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-{imports}
-path = {path}
-run = Interpreter(path + "/{file}").get_signature_runner()
-outputs = run(images=np.zeros((1, {height}, {width}, {channels}), np.float32))
+$imports
+path = $path
+run = Interpreter(path + "/$file").get_signature_runner("serving_default")
+outputs = run(images=np.zeros((1, $height, $width, $channels), np.float32))
 """,
     ),
     "*.onnx": (
         "ONNX",
+        "python",
         """\
 import numpy as np
 import onnxruntime
-{imports}
-path = {path}
-session = onnxruntime.InferenceSession(path + "/{file}")
-images = np.zeros((1, {height}, {width}, {channels}), np.float32)
-outputs = session.run(None, {{session.get_inputs()[0].name: images}})
+$imports
+path = $path
+session = onnxruntime.InferenceSession(path + "/$file")
+images = np.zeros((1, $height, $width, $channels), np.float32)
+outputs = session.run(None, {"images": images})
+""",
+    ),
+    "*/model.json": (
+        "TensorFlow.js",
+        "javascript",
+        """\
+import * as tf from "@tensorflow/tfjs";
+
+const model = await tf.loadGraphModel(`$${URL}/$file`); // URL of the bundle
+const outputs = model.predict(tf.zeros([1, $height, $width, $channels]));
 """,
     ),
 }
@@ -116,40 +131,35 @@ def usage(card: Card, path: str = "", imports: str = "") -> str:
         path: Python for where the bundle is; by default its folder's name.
         imports: What that needs.
     """
-    blocks = dict(_doors(card)) | dict(_formats(card))
     channels, height, width = card.input_size
+    classes = bool(card.num_classes)
     values = dict(
         path=path or f'"{card.name}"',
         imports=f"{imports}\n" if imports else "",
         channels=channels,
         height=height,
         width=width,
+        given="logits" if classes else "features",
+        head="" if classes else ", tf_keras.layers.Dense(10)",
+        shown='outputs["labels"], outputs["scores"]'
+        if classes
+        else 'outputs["features"]',
     )
-    return "\n\n".join(
-        f"{heading}:\n\n```python\n{code.format(**values)}```"
-        for heading, code in blocks.items()
-    )
+    blocks = []
+    for heading, language, code, file in _blocks(card):
+        filled = Template(code).substitute(values, file=file)
+        blocks.append(f"{heading}:\n\n```{language}\n{filled}```")
+    return "\n\n".join(blocks)
 
 
-def _doors(card: Card) -> Iterator[tuple[str, str]]:
-    outputs = "logits" if card.num_classes else "features"
-    code = TENSORFLOW.replace("{outputs}", outputs)
-    if card.pixels is not None:
-        labels = 'outputs["labels"], outputs["scores"]'
-        shown = labels if card.num_classes else 'outputs["features"]'
-        code += STORED.replace("{shown}", shown)
-    yield "With TensorFlow alone", code
-    head = "" if card.num_classes else ", tf_keras.layers.Dense(10)"
-    yield (
-        "Fine-tuned, with TensorFlow Hub and tf_keras",
-        HUB.replace("{head}", head),
-    )
-    yield "As a layer of a Keras 3 model", KERAS
-    yield "As a Keras model, with vit_tf", VIT_TF
-
-
-def _formats(card: Card) -> Iterator[tuple[str, str]]:
+def _blocks(card: Card) -> Iterator[tuple[str, str, str, str]]:
+    """(heading, language, code, file), in the order in which they are shown."""
+    stored = STORED if card.pixels is not None else ""
+    yield "With TensorFlow alone", "python", TENSORFLOW + stored, ""
+    yield "Fine-tuned, with TensorFlow Hub and tf_keras", "python", HUB, ""
+    yield "As a layer of a Keras 3 model", "python", KERAS, ""
+    yield "As a Keras model, with vit_tf", "python", VIT_TF, ""
     for file in card.files:
-        for pattern, (heading, code) in FORMATS.items():
+        for pattern, (heading, language, code) in FILES.items():
             if fnmatch.fnmatch(file, pattern):
-                yield f"{heading}, `{file}`", code.replace("{file}", file)
+                yield f"{heading}, `{file}`", language, code, file
