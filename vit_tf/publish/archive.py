@@ -63,7 +63,7 @@ class Archive:
         if release.differing(there):
             return Plan(sizes)
         lacking = [] if self._is_documented(release) else [self._documentation.name]
-        return Plan({path: sizes[path] for path in lacking}, base=self.address)
+        return Plan({path: sizes[path] for path in lacking})
 
     def send(self, release: Release, plan: Plan) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

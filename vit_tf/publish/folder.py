@@ -37,7 +37,7 @@ class Folder:
 
     def plan(self, release: Release) -> Plan:
         if not self.differing(release):
-            return Plan({}, base=str(self.path))
+            return Plan({})
         return Plan({path: file.size for path, file in release.files.items()})
 
     def send(self, release: Release, plan: Plan) -> None:

@@ -87,8 +87,7 @@ class Kaggle:
             files = {path: file.size for path, file in release.files.items()}
         if len(files) > SEPARATE:
             notes.append(f"{len(files)} files go as one zip, which Kaggle unpacks")
-        version = str(variation.version_number) if variation else ""
-        return Plan(files, described=described, notes=tuple(notes), base=version)
+        return Plan(files, described=described, notes=tuple(notes))
 
     def send(self, release: Release, plan: Plan) -> None:
         import kagglehub

@@ -16,7 +16,7 @@ class Plan:
         removed: Paths of an earlier bundle that this one does not have.
         described: What is said of the bundle beside its files, and is said anew.
         notes: What a person should know of it.
-        base: What is there now, as its place calls it; "" where that is nothing.
+        base: The commit that is there, where a place has commits.
     """
 
     files: Mapping[str, int]
