@@ -261,8 +261,8 @@ def run(capsys, *arguments):
 def test_the_command_says_what_is_missing(capsys):
     code, out, _ = run(capsys)
     assert code == (
-        "publish: error: --bundle is missing: the folder that convert.py wrote; --to is "
-        "missing: where it goes"
+        "publish: error: --bundle is missing: the folder that convert.py wrote; --to "
+        "is missing: where it goes"
     )
     assert out == ""
 

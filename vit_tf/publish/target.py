@@ -12,7 +12,7 @@ class Plan:
     """What is to be sent.
 
     Attributes:
-        files: Path -> bytes.
+        files: Path -> bytes; of an archive, of what is in it.
         removed: Paths of an earlier bundle that this one does not have.
         described: What is said of the bundle beside its files, and is said anew.
         notes: What a person should know of it.
