@@ -1,0 +1,1 @@
+"""A bundle brought to where others find it: hubs, archives, folders."""

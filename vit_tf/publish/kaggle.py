@@ -1,0 +1,198 @@
+"""A bundle as a variation of a model on Kaggle."""
+
+import dataclasses
+import functools
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vit_tf.export import bundle
+from vit_tf.export import card as cards
+from vit_tf.publish import kaggle_card
+from vit_tf.publish.errors import PublishError
+from vit_tf.publish.patience import status
+from vit_tf.publish.release import DESCRIBED, Release
+from vit_tf.publish.target import Plan
+
+if TYPE_CHECKING:
+    from kagglesdk.models.services.model_api_service import ModelApiClient
+    from kagglesdk.models.types.model_api_service import ApiModel, ApiModelInstance
+
+FRAMEWORK = "tensorFlow2"
+SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+SEPARATE = 50  # files; the client sends more of them as one zip
+NOT_THERE = (403, 404)  # Kaggle does not tell what is missing from what is private
+
+
+@dataclasses.dataclass(frozen=True)
+class Kaggle:
+    """A variation. The token is the client's own: KAGGLE_API_TOKEN, or ~/.kaggle.
+
+    Files arrive first, then one request makes a version of them, which appears once
+    Kaggle has processed it.
+
+    Attributes:
+        name: "OWNER/MODEL/VARIATION".
+
+    Raises:
+        PublishError: if the client is not installed, or it is no such name.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        try:
+            import kagglehub  # noqa: F401
+        except ImportError as error:
+            raise PublishError(
+                f"{self.place} needs kagglehub: pip install 'vit_tf[publish]'"
+            ) from error
+        parts = self.name.split("/")
+        if len(parts) != 3 or not all(map(SLUG.fullmatch, parts)):
+            raise PublishError(
+                f"{self.place} found; expected: kaggle:OWNER/MODEL/VARIATION, of "
+                "letters, digits and hyphens"
+            )
+
+    @property
+    def place(self) -> str:
+        return f"kaggle:{self.name}"
+
+    @property
+    def address(self) -> str:
+        from kagglehub.handle import parse_model_handle
+
+        return parse_model_handle(self._handle).to_url()
+
+    def rendered(self, release: Release) -> Release:
+        return release
+
+    def card(self, release: Release) -> str:
+        told = cards.kaggle(release.card, self._handle)
+        return "\n\n".join(f"{name}: {value}" for name, value in told.items())
+
+    def plan(self, release: Release) -> Plan:
+        told = cards.kaggle(release.card, self._handle)
+        model, variation = self._there()
+        described = kaggle_card.said_anew(told, model, variation)
+        notes = [] if told["license_name"] else ["Kaggle has no name for its licence"]
+        if model is None or model.is_private:
+            notes.append("private, until it is made public there")
+        if variation and not self._describing_differ(release, variation):
+            files = {}
+        else:
+            files = {path: file.size for path, file in release.files.items()}
+        if len(files) > SEPARATE:
+            notes.append(f"{len(files)} files go as one zip, which Kaggle unpacks")
+        return Plan(files, described=described, notes=tuple(notes))
+
+    def send(self, release: Release, plan: Plan) -> None:
+        import kagglehub
+        from kagglehub.exceptions import handle_mutate_call
+
+        if plan.files:
+            with _as_folder(release) as folder:
+                kagglehub.model_upload(
+                    self._handle,
+                    str(folder),
+                    license_name=plan.described.get("license_name"),
+                    version_notes=f"bundle {release.digest}",
+                )
+        with self._client() as client:
+            for call, request in kaggle_card.requests(client, plan.described):
+                handle_mutate_call(functools.partial(call, self._address(request)))
+
+    def differing(self, release: Release) -> list[str]:
+        """What a client downloads otherwise. Small files first: they tell versions."""
+        _, variation = self._there()
+        if variation is None:
+            return list(release.files)
+        if differing := self._describing_differ(release, variation):
+            return differing
+        with tempfile.TemporaryDirectory() as folder:
+            self._download(variation, folder)
+            return release.differing(bundle.hashes(Path(folder)))
+
+    @property
+    def _handle(self) -> str:
+        owner, model, variation = self.name.split("/")
+        return f"{owner}/{model}/{FRAMEWORK}/{variation}"
+
+    @contextmanager
+    def _client(self) -> "Iterator[ModelApiClient]":
+        from kagglehub.clients import build_kaggle_client
+
+        with build_kaggle_client() as client:
+            yield client.models.model_api_client
+
+    def _address(self, request: Any) -> Any:
+        """Says in a request which model, or which variation of it, is meant."""
+        from kagglehub.handle import parse_model_handle
+
+        handle = parse_model_handle(self._handle)
+        request.owner_slug, request.model_slug = handle.owner, handle.model
+        if hasattr(request, "instance_slug"):
+            request.instance_slug = handle.variation
+            request.framework = handle.framework_enum()
+        return request
+
+    def _there(self) -> "tuple[ApiModel | None, ApiModelInstance | None]":
+        """The model and the variation; None where there is none."""
+        import requests
+        from kagglesdk.models.types import model_api_service as api
+
+        found = []
+        with self._client() as client:
+            for call, kind in (
+                (client.get_model, api.ApiGetModelRequest),
+                (client.get_model_instance, api.ApiGetModelInstanceRequest),
+            ):
+                try:
+                    found.append(call(self._address(kind())))
+                except requests.HTTPError as error:
+                    if status(error) not in NOT_THERE:
+                        raise
+                    found.append(None)
+        return found[0], found[1]
+
+    def _describing_differ(
+        self, release: Release, variation: "ApiModelInstance"
+    ) -> list[str]:
+        """Which of the files differ that say what is in all others."""
+        import requests
+
+        describing = [path for path in DESCRIBED if path in release.files]
+        with tempfile.TemporaryDirectory() as folder:
+            for path in describing:
+                try:
+                    self._download(variation, folder, path)
+                except requests.HTTPError as error:
+                    if status(error) not in NOT_THERE:
+                        raise
+            found = bundle.hashes(Path(folder))
+        return [path for path in release.differing(found) if path in describing]
+
+    def _download(
+        self, variation: "ApiModelInstance", folder: str, path: str | None = None
+    ) -> None:
+        import kagglehub
+
+        handle = f"{self._handle}/{variation.version_number}"
+        kagglehub.model_download(handle, path, output_dir=folder)
+
+
+@contextmanager
+def _as_folder(release: Release) -> Iterator[Path]:
+    """A folder of the release's files and no others, of which none is copied."""
+    with tempfile.TemporaryDirectory() as name:
+        for path, file in release.files.items():
+            place = Path(name) / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(file.source, bytes):
+                place.write_bytes(file.source)
+            else:
+                place.symlink_to(file.source)
+        yield Path(name)
