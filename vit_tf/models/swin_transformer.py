@@ -17,7 +17,12 @@ from vit_tf.layers.norm import LayerNorm
 from vit_tf.layers.patch_embed import PatchEmbed, check_sizes, pair
 from vit_tf.layers.patch_merging import PatchMerging
 from vit_tf.layers.shift_regions import shift_regions, window_kinds
-from vit_tf.layers.window import pad_to_windows, window_partition, window_reverse
+from vit_tf.layers.window import (
+    pad_to_windows,
+    roll,
+    window_partition,
+    window_reverse,
+)
 from vit_tf.layers.window_attention import WindowAttention
 from vit_tf.layers.window_sizes import WindowSize, stage_window_sizes
 from vit_tf.models.features import feature_take_indices
@@ -139,7 +144,9 @@ class SwinTransformerBlock(Module):
     def _rolled(self, x: tf.Tensor, sign: int) -> tf.Tensor:
         if not any(self.shift_size):
             return x
-        return tf.roll(x, [sign * shift for shift in self.shift_size], axis=[1, 2])
+        for axis, shift in enumerate(self.shift_size, start=1):
+            x = roll(x, sign * shift, axis)
+        return x
 
     def _norm(self, name: str) -> keras.layers.Layer:
         return LayerNorm(eps=1e-5, dtype=self.variable_dtype, name=name)
