@@ -43,18 +43,3 @@ def pad(x: tf.Tensor, below: int, right: int) -> tf.Tensor:
     if isinstance(below, int) and isinstance(right, int) and not below + right:
         return x
     return tf.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
-
-
-def roll(x: tf.Tensor, shift: int, axis: int) -> tf.Tensor:
-    """`torch.roll` along one axis, in slices: LiteRT has no operation for it.
-
-    Args:
-        x: Any tensor.
-        shift: By how much each entry moves towards the end; what leaves comes back at
-            the other side.
-        axis: Along which axis.
-    """
-    first = -shift % ops.shape(x)[axis]  # the entry that comes first
-    before = (slice(None),) * axis
-    parts = [x[(*before, slice(first, None))], x[(*before, slice(first))]]
-    return tf.concat(parts, axis)

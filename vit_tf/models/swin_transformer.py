@@ -17,12 +17,7 @@ from vit_tf.layers.norm import LayerNorm
 from vit_tf.layers.patch_embed import PatchEmbed, check_sizes, pair
 from vit_tf.layers.patch_merging import PatchMerging
 from vit_tf.layers.shift_regions import shift_regions, window_kinds
-from vit_tf.layers.window import (
-    pad_to_windows,
-    roll,
-    window_partition,
-    window_reverse,
-)
+from vit_tf.layers.window import pad_to_windows, window_partition, window_reverse
 from vit_tf.layers.window_attention import WindowAttention
 from vit_tf.layers.window_sizes import WindowSize, stage_window_sizes
 from vit_tf.models.features import feature_take_indices
@@ -142,10 +137,13 @@ class SwinTransformerBlock(Module):
         return self._rolled(x[:, :H, :W], 1)
 
     def _rolled(self, x: tf.Tensor, sign: int) -> tf.Tensor:
-        if not any(self.shift_size):
-            return x
-        for axis, shift in enumerate(self.shift_size, start=1):
-            x = roll(x, sign * shift, axis)
+        """As `tf.roll`, which TF.js does not have."""
+        _, H, W, _ = ops.shape(x)
+        below, right = (sign * shift for shift in self.shift_size)
+        if below:
+            x = tf.concat([x[:, -below % H :], x[:, : -below % H]], axis=1)
+        if right:
+            x = tf.concat([x[:, :, -right % W :], x[:, :, : -right % W]], axis=2)
         return x
 
     def _norm(self, name: str) -> keras.layers.Layer:
