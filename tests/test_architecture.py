@@ -65,7 +65,7 @@ THIRD_PARTY = {
     "vit_tf.adaptation": {"numpy"},
     "vit_tf.architectures": {"numpy"},
     "vit_tf.gradients": {"tensorflow", "numpy"},
-    "vit_tf.export": {"tensorflow", "keras", "numpy", "ml_collections"},
+    "vit_tf.export": {"tensorflow", "keras", "numpy", "ml_collections", "google"},
     "vit_tf.proof": {"keras", "numpy", "ml_collections"},
     "vit_tf.jax_function": {"numpy", "ml_collections"},
     "vit_tf.checkpoint": set(),
