@@ -48,7 +48,7 @@ _FORMATS = flags.DEFINE_list(
     "formats",
     ["saved_model"],
     "what to write beside the SavedModel: keras, weights_h5, timm (safetensors), "
-    "litert_float32, litert_float16, litert_dynamic_int8, litert_int8",
+    "litert_float32, litert_float16, litert_dynamic_int8, litert_int8, tfjs, onnx",
 )
 _REPRESENTATIVE = flags.DEFINE_string(
     "representative",

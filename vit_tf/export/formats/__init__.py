@@ -12,7 +12,7 @@ import numpy as np
 
 from vit_tf.export import timm_directory
 from vit_tf.export.bundle import KERAS
-from vit_tf.export.formats import keras_files, litert, timm_safetensors
+from vit_tf.export.formats import keras_files, litert, onnx, tfjs, timm_safetensors
 from vit_tf.export.formats.errors import FormatError
 from vit_tf.export.verify import TOLERANCES
 from vit_tf.parity import LOGITS, Report, Top1, compare_layers
@@ -52,8 +52,8 @@ class Format:
             that its users have.
         of_model: Whether it is written from the Keras model, or from the SavedModel.
         represented: Whether it needs real images. It is then compared on those.
-        package: What must be installed for it.
-        extra: Which extra of vit_tf installs that.
+        packages: What must be installed for it.
+        install: The command that does it.
     """
 
     path: Path
@@ -63,8 +63,8 @@ class Format:
     run: Callable[[Path, np.ndarray], np.ndarray]
     of_model: bool = False
     represented: bool = False
-    package: str = ""
-    extra: str = ""
+    packages: Sequence[str] = ()
+    install: str = ""
 
 
 def _litert(
@@ -81,8 +81,8 @@ def _litert(
         run=litert.run,
         of_model=True,
         represented=represented,
-        package="ai_edge_litert",
-        extra="litert",
+        packages=("ai_edge_litert",),
+        install=litert.INSTALL,
     )
 
 
@@ -143,6 +143,25 @@ FORMATS: Mapping[str, Format] = {
         ),
         represented=True,
     ),
+    # TensorFlow's own arithmetic, in another order.
+    "tfjs": Format(
+        path=Path("tfjs"),
+        title="TensorFlow.js",
+        tolerances={"float32": 1e-5},
+        write=lambda converted, path: tfjs.write(converted.folder, path),
+        run=tfjs.run,
+        packages=("tensorflowjs",),
+        install=tfjs.INSTALL,
+    ),
+    "onnx": Format(
+        path=Path("model.onnx"),
+        title="ONNX",
+        tolerances={"float32": 1e-5},
+        write=lambda converted, path: onnx.write(converted.folder, path),
+        run=onnx.run,
+        packages=("tf2onnx", "onnxruntime"),
+        install=onnx.INSTALL,
+    ),
 }
 
 
@@ -160,10 +179,11 @@ def check_formats(names: Sequence[str], dtype: str, representative: str) -> None
     problems = []
     for name in names:
         form = FORMATS[name]
-        if form.package and importlib.util.find_spec(form.package) is None:
+        missing = [p for p in form.packages if importlib.util.find_spec(p) is None]
+        if missing:
             problems.append(
-                f"{name} needs {form.package}, which is not installed: pip install "
-                f'"vit_tf[{form.extra}]"'
+                f"{name} needs {', '.join(missing)}, which is not installed: "
+                f"{form.install}"
             )
         if dtype not in form.tolerances:
             problems.append(

@@ -16,6 +16,7 @@ from vit_tf.export.formats.errors import FormatError
 from vit_tf.layers.window_attention_v2 import WindowAttentionV2
 from vit_tf.mapping import named_layers
 
+INSTALL = 'pip install "vit_tf[litert]"'
 SIGNATURE = "serving_default"
 
 
