@@ -249,7 +249,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch
 
 def test_operations_that_litert_lacks_are_named(tmp_path, monkeypatch):
     def rolled(self, x, sign):
-        return tf.roll(x, [sign, sign], axis=[1, 2])
+        return tf.roll(x, [sign * n for n in self.shift_size], axis=[1, 2])
 
     monkeypatch.setattr(SwinTransformerBlock, "_rolled", rolled)
     name = "swin_tiny_patch4_window7_224"
