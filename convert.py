@@ -44,7 +44,18 @@ _DIALECT = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", None, "folder to write the bundle to")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace a bundle that is there")
-_FORMATS = flags.DEFINE_list("formats", ["saved_model"], "saved_model, keras")
+_FORMATS = flags.DEFINE_list(
+    "formats",
+    ["saved_model"],
+    "what to write beside the SavedModel: keras, weights_h5, timm (safetensors), "
+    "litert_float32, litert_float16, litert_dynamic_int8, litert_int8, tfjs, onnx",
+)
+_REPRESENTATIVE = flags.DEFINE_string(
+    "representative",
+    "",
+    "a folder of real images, which litert_int8 needs: short for "
+    "--config.export.representative",
+)
 _DEBUG = flags.DEFINE_bool("debug", False, "show where an error comes from")
 _RECEIVED: list[signal.Signals] = []  # requests to stop: Ctrl-C, or `kill`
 
@@ -112,6 +123,9 @@ def main(argv: list[str]) -> None:
     if not _OUT.value:
         raise ValueError("--out=DIR is missing: the folder to write the bundle to")
     from vit_tf.pipeline import convert
+
+    if _REPRESENTATIVE.value:
+        _CONFIG.value.export.representative = _REPRESENTATIVE.value
 
     with tqdm(leave=False, bar_format="[{elapsed}] {desc}") as bar:
 

@@ -90,6 +90,10 @@ def make_config(
     config.parity.gradients = False  # in float64, whatever the dtype
     config.parity.images = 2  # random ones
     config.parity.seed = 0
+
+    config.export = ConfigDict()
+    config.export.representative = ""  # a folder of images, for full int8
+    config.export.images = 100  # of those, at most
     return config
 
 

@@ -58,7 +58,7 @@ PREPROCESSING = "--config.preprocessing."
             [*MICRO, "--config.model.in_chans=4", f"{PREPROCESSING}crop_pct=1"],
             ["preprocessing.input_size=(4,", "1 or 3"],
         ),
-        ([*MICRO, "--formats=saved_model,onnx"], ["onnx", "saved_model, keras"]),
+        ([*MICRO, "--formats=saved_model,pdf"], ["pdf", "saved_model, keras"]),
         ([*MICRO, "--overwrite=maybe"], ["--overwrite", "'maybe'", "bool"]),
         ([*MICRO, "--typo=1"], ["'typo'", "--help"]),
         ([*MICRO, "mine.pth"], ["'mine.pth'", "flags only"]),

@@ -15,7 +15,15 @@ from ml_collections import ConfigDict
 
 from vit_tf import checkpoints, jax_function, proof
 from vit_tf.configs import common
-from vit_tf.export import bundle, card, data_config, verify
+from vit_tf.export import bundle, card, data_config, representative, verify
+from vit_tf.export.formats import FORMATS as BESIDE
+from vit_tf.export.formats import (
+    Converted,
+    check_formats,
+    compare_format,
+    in_parts,
+    write_format,
+)
 from vit_tf.export.samples import Samples, preprocessed, sample_files
 from vit_tf.export.staging import staged
 from vit_tf.find_config import check_said, find_config
@@ -26,7 +34,7 @@ from vit_tf.reference import pillow_version, preprocess
 from vit_tf.source import Source, read
 from vit_tf.workbench import Workbench
 
-FORMATS = ("saved_model", "keras")
+FORMATS = ("saved_model", *BESIDE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +81,7 @@ class Conversion:
         lines += [
             f"parity    {report.title}: worst {report.worst.relative:.1e} relative, "
             f"{report.worst.name} (tolerance {report.tolerance:.0e})"
+            + (f", {report.top1}" if report.top1 else "")
             for report in self.reports
         ]
         lines.append(f"pixels    {self.pixels or self._no_pixels()}")
@@ -110,7 +119,8 @@ def convert(
             "gs://...", "random:SEED"; or "" for timm's pretrained weights.
         checkpoint_key: Where a file holds several models, which of them.
         dialect: Whose names its tensors have, where they do not tell it themselves.
-        formats: "saved_model", which a bundle always is, and "keras".
+        formats: Of `FORMATS`: "saved_model", which a bundle always is, and what it is
+            to hold beside, "keras", "timm", "litert_float32" ...
         overwrite: Whether a bundle that is there may be replaced.
         progress: Called with the name of each step as it begins.
         bench: What earlier conversions left, where there are to be several.
@@ -144,6 +154,9 @@ def convert(
         )
         source_hash = background.submit(source.hash)
         checkpoints.check_finite(source.tensors, source.uri)
+        described = bundle.describe(config, source.facts)
+        data = data_config.data_config(described["data"])
+        real = _representative(config, formats, described)
         images = proof.random_images(config)
         function = _function(timm_config, source, images)
         progress("run the original in timm")
@@ -163,25 +176,28 @@ def convert(
             model = bench.model(config, source.tensors, config.dtype)
             in_float32, expected = expected, verify.expected_outputs(model, image)
             reports += _compare_dtype(in_float32, expected, config.dtype)
-        described = bundle.describe(config, source.facts)
-        data = data_config.data_config(described["data"])
         samples = _samples(config, model, data, described["label_names"])
         bench.save(model, folder, data, described["label_names"])
-        if "keras" in formats:
-            progress("write the .keras file")
-            model.save(folder / bundle.KERAS)
+        bundle.write_json(folder / bundle.CONFIG, described)
+        origin = source.to_json(config.dtype) | {"sha256": source_hash.result()}
+        beside = [name for name in BESIDE if name in formats]
+        trials = _trials(config, source, model, beside, images, real, progress)
+        converted = Converted(folder, described, origin["dtypes"], real)
+        _write(beside, dataclasses.replace(converted, model=model), progress)
         del model
+        _write(beside, converted, progress)
         progress("read back what was written")
         result_hashes = background.submit(bundle.hashes, folder)
-        read_back, pixels = _read_back(
-            config, folder, image, expected, formats, samples, bench
-        )
+        loaded = bench.load(folder)
+        read_back, pixels = _read_back(config, loaded, image, expected, samples)
+        reports += read_back
+        for name in beside:
+            progress(f"read back {BESIDE[name].title}")
+            reports.append(compare_format(name, converted, *trials[name]))
+            reports[-1].check()
 
         progress("describe it")
-        reports += read_back
-        origin = source.to_json(config.dtype) | {"sha256": source_hash.result()}
         proven = _proven(origin, result_hashes.result(), reports, function, pixels)
-        bundle.write_json(folder / bundle.CONFIG, described)
         bundle.write_json(folder / bundle.PARITY, proven)
         card.write(folder, Path(directory).name)
     files = bundle.files(Path(directory))
@@ -189,6 +205,65 @@ def convert(
     return Conversion(
         Path(directory), origin, tuple(reports), function, files, pixels, unknown
     )
+
+
+def _representative(
+    config: ConfigDict, formats: Sequence[str], described: Mapping[str, Any]
+) -> np.ndarray | None:
+    """The real images that a format needs; None where none does.
+
+    Raises:
+        ValueError: if one cannot be read, or it is not known how they are prepared.
+    """
+    if not any(BESIDE[name].represented for name in formats if name in BESIDE):
+        return None
+    data = data_config.data_config(described["data"])
+    if data is None:
+        unknown = "; ".join(data_config.problems(described["data"]))
+        raise ValueError(
+            f"config.export.representative: how images are prepared is not known "
+            f"({unknown}); --config.preprocessing.NAME=VALUE says it"
+        )
+    folder, count = config.export.representative, config.export.images
+    return representative.read_images(representative.image_files(folder, count), data)
+
+
+Trial = tuple[np.ndarray, np.ndarray]  # images, and what the original gives for them
+
+
+def _trials(
+    config: ConfigDict,
+    source: Source,
+    model: keras.Model,
+    formats: Sequence[str],
+    images: np.ndarray,
+    representative: np.ndarray | None,
+    progress: Callable[[str], None],
+) -> dict[str, Trial]:
+    """On what each format is tried: random images, or real ones.
+
+    The original is timm's model; ours, where parity is off.
+    """
+    if not formats:
+        return {}
+    progress("run the original on the images of the formats")
+    original = functools.partial(verify.outputs, model)
+    if config.parity.enabled:
+        dtype = "float64" if config.dtype == "float64" else "float32"
+        original = proof.original(config, source.tensors, dtype).logits
+    sets = [x for x in (images, representative) if x is not None]
+    trials = [(x, in_parts(original, x)) for x in sets]
+    return {name: trials[BESIDE[name].represented] for name in formats}
+
+
+def _write(
+    formats: Sequence[str], converted: Converted, progress: Callable[[str], None]
+) -> None:
+    """Writes those of the formats that the model is needed for, or the others."""
+    for name in formats:
+        if BESIDE[name].of_model == (converted.model is not None):
+            progress(f"write {BESIDE[name].title}")
+            write_format(name, converted)
 
 
 def _function(config: ConfigDict, source: Source, images: np.ndarray) -> dict[str, Any]:
@@ -235,27 +310,20 @@ def _samples(
 
 def _read_back(
     config: ConfigDict,
-    folder: Path,
+    loaded: Any,
     images: np.ndarray,
     expected: verify.Outputs,
-    formats: Sequence[str],
     samples: Samples | None,
-    bench: Workbench,
 ) -> tuple[list[Report], PixelReport | None]:
+    """What a SavedModel gives, now that it was loaded, and what it makes of files."""
     dtype, pixels = config.dtype, None
-    loaded = bench.load(folder)
     served, seen = verify.verify_saved_model(loaded, images, expected, dtype, samples)
     if samples is not None:
         pillow = pillow_version() if config.parity.enabled else ""
         pixels = compare_pixels(samples.pixels, seen, samples.order, pillow)
         pixels.check()  # first: other pixels give other logits
-    reports = [served]
-    if "keras" in formats:
-        path = folder / bundle.KERAS
-        reports.append(verify.verify_keras(path, images, expected, dtype))
-    for read_back in reports:
-        read_back.check()
-    return reports, pixels
+    served.check()
+    return [served], pixels
 
 
 def _background() -> ThreadPoolExecutor:
@@ -295,6 +363,7 @@ def _check(config: ConfigDict, formats: Sequence[str]) -> None:
             f"formats: {', '.join(unknown)} found; expected: {', '.join(FORMATS)}"
         )
     common.check(config)
+    _check_export(config, [name for name in formats if name in BESIDE])
     check_said(config)
     if config.dtype not in verify.TOLERANCES:
         raise ValueError(
@@ -310,3 +379,13 @@ def _check(config: ConfigDict, formats: Sequence[str]) -> None:
         raise ValueError(
             f"config.parity.images={config.parity.images} found, 1 or more expected"
         )
+
+
+def _check_export(config: ConfigDict, formats: Sequence[str]) -> None:
+    folder, count = config.export.representative, config.export.images
+    if count < 1:
+        raise ValueError(f"config.export.images={count} found, 1 or more expected")
+    if config.dtype in verify.TOLERANCES:
+        check_formats(formats, config.dtype, folder)
+    if folder:
+        representative.image_files(folder, count)

@@ -1,8 +1,10 @@
 """Scripts without the notes of the libraries below them."""
 
+import contextlib
 import gc
 import logging
 import os
+from collections.abc import Iterator
 
 
 def import_tensorflow() -> None:
@@ -13,15 +15,24 @@ def import_tensorflow() -> None:
     all of them again and again.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
     gc.disable()
     try:
-        import tensorflow  # noqa: F401
+        with compiled_code():
+            import tensorflow  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextlib.contextmanager
+def compiled_code() -> Iterator[None]:
+    """Within it, what anything writes to the process's stderr is lost."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
         os.dup2(stderr, 2)
         os.close(stderr)
 

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,12 @@ def write(
     described = _described(Path(bundle), model, architecture)
     tensors = mapping.extract(model)
     config = timm_config(model, described, tensors)
-    stored = {
-        name: _cast(tensor, dtype or _dtype_of_source(Path(bundle)))
-        for name, tensor in tensors.items()
-    }
-    if not dtype and any(_rounded(tensors[name], stored[name]) for name in tensors):
-        stored = tensors  # trained since
+    if dtype:
+        stored = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
+    else:
+        stored = _as_in_source(tensors, _dtype_of_source(Path(bundle)))
     with _replacing(*files) as (weights_aside, config_aside):
-        write_safetensors(stored, weights_aside)
-        config_aside.write_text(json.dumps(config, indent=2) + "\n")
+        _save(stored, weights_aside, config, config_aside)
     return Written(
         architecture=config["architecture"],
         weights=weights,
@@ -117,6 +114,30 @@ def write(
         rounded=sum(_rounded(tensors[name], stored[name]) for name in tensors),
         assumed=described.get("assumed", ""),
     )
+
+
+def write_model(
+    model: keras.Model,
+    described: Mapping[str, Any],
+    dtypes: Sequence[str],
+    directory: Path,
+) -> None:
+    """The same of a model that is being converted, to a new folder.
+
+    Args:
+        model: One of ours.
+        described: What its bundle's `config.json` holds.
+        dtypes: Those of its source's tensors.
+        directory: The folder.
+
+    Raises:
+        ValueError: if timm's config.json cannot state the model.
+    """
+    tensors = mapping.extract(model)
+    config = timm_config(model, described, tensors)
+    directory.mkdir()
+    stored = _as_in_source(tensors, _only_dtype(dtypes))
+    _save(stored, directory / WEIGHTS, config, directory / "config.json")
 
 
 def timm_config(
@@ -228,8 +249,30 @@ def _dtype_of_source(path: Path) -> str:
     proven = path / PARITY
     if not proven.is_file():
         return ""
-    dtypes = json.loads(proven.read_text())["source"].get("dtypes", [])
+    return _only_dtype(json.loads(proven.read_text())["source"].get("dtypes", []))
+
+
+def _only_dtype(dtypes: Sequence[str]) -> str:
     return dtypes[0] if len(dtypes) == 1 and dtypes[0] in DTYPES else ""
+
+
+def _as_in_source(
+    tensors: Mapping[str, np.ndarray], dtype: str
+) -> Mapping[str, np.ndarray]:
+    """The tensors in the dtype that the source has, if that holds them as they are."""
+    stored = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
+    trained_since = any(_rounded(tensors[name], stored[name]) for name in tensors)
+    return tensors if trained_since else stored
+
+
+def _save(
+    tensors: Mapping[str, np.ndarray],
+    weights: Path,
+    config: Mapping[str, Any],
+    config_path: Path,
+) -> None:
+    write_safetensors(tensors, weights)
+    config_path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _weights_file(out: Path) -> Path:

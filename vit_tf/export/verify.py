@@ -2,7 +2,6 @@
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -86,17 +85,6 @@ def verify_saved_model(
     title = "SavedModel read back"
     report = compare_layers(_flat(expected), _flat(found), TOLERANCES[dtype], title)
     return report, given.result()
-
-
-def verify_keras(
-    path: Path, images: np.ndarray, expected: Outputs, dtype: str = "float32"
-) -> Report:
-    """Loads the `.keras` file from disk and runs the model on `images`."""
-    model = keras.models.load_model(path)
-    logits = run(model, model, tf.constant(images))
-    found = {"serving_default.logits": logits.numpy()}
-    reference = {k: v for k, v in _flat(expected).items() if k in found}
-    return compare_layers(reference, found, TOLERANCES[dtype], ".keras read back")
 
 
 def _preprocessed(loaded: Any, samples: Samples | None) -> dict[str, np.ndarray]:

@@ -96,7 +96,7 @@ class WindowAttention(Module):
         q, k, v = self._qkv(x)  # each (B*num_windows, H, N, D)
         attn = tf.matmul(q, k, transpose_b=True)  # (B*num_windows, H, N, N)
         attn = ops.cast(attn, self.variable_dtype)
-        bias = ops.cast(self._relative_position_bias(), attn.dtype)  # (H, N, N)
+        bias = ops.cast(self.relative_position_bias(), attn.dtype)  # (H, N, N)
         if regions is None:
             attn = attn + bias
         else:
@@ -132,7 +132,8 @@ class WindowAttention(Module):
         )
         self.qkv.build((None, self.dim))
 
-    def _relative_position_bias(self) -> tf.Tensor:
+    def relative_position_bias(self) -> tf.Tensor:
+        """(H, N, N), what is added to the attention of each pair of tokens."""
         return self._between_tokens(self.relative_position_bias_table)
 
     def _between_tokens(self, table: tf.Tensor) -> tf.Tensor:

@@ -70,7 +70,8 @@ class WindowAttentionV2(WindowAttention):
                 for name in ("q_bias", "v_bias")
             )
 
-    def _relative_position_bias(self) -> tf.Tensor:
+    def relative_position_bias(self) -> tf.Tensor:
+        """(H, N, N), what is added to the attention of each pair of tokens."""
         x = ops.convert_to_tensor(self.relative_coords_table, self.compute_dtype)
         for layer in self.cpb_mlp:
             x = layer(x)  # (1, 2h - 1, 2w - 1, 2) -> (..., 512) -> (..., H)

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,16 @@ class LayerDiff:
         return self.error / self.scale if self.scale else float("inf")
 
 
+class Top1(NamedTuple):
+    """On how many of so many images the likeliest class is the original's."""
+
+    agree: int
+    images: int
+
+    def __str__(self) -> str:
+        return f"top-1 agrees on {self.agree} of {self.images} images"
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
     """The differences of all layers, in the reference's order of computation."""
@@ -48,6 +58,7 @@ class Report:
     tolerance: float
     title: str = "parity"
     with_timm: bool = False  # or with another form of our own model
+    top1: Top1 | None = None  # where that was counted
 
     @property
     def failures(self) -> tuple[LayerDiff, ...]:
@@ -89,6 +100,7 @@ class Report:
             "tolerance": self.tolerance,
             "passed": self.passed,
             "worst": dataclasses.asdict(self.worst) if self.layers else None,
+            "top1": self.top1._asdict() if self.top1 else None,
             "layers": [
                 {**dataclasses.asdict(diff), "relative": diff.relative}
                 for diff in self.layers
@@ -114,6 +126,8 @@ class Report:
         )
         if self.layers:
             lines[-1] += f", worst {_describe(self.worst)}"
+        if self.top1:
+            lines[-1] += f", {self.top1}"
         if self.failures:
             lines.append(f"first divergence: {_describe(self.first_divergence)}")
         return "\n".join(line.rstrip() for line in lines)
