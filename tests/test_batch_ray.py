@@ -2,17 +2,20 @@
 
 import functools
 import os
+import resource
 import signal
 import sys
 import time
 
 import pytest
 import ray
+from conftest import MICRO
 
-from vit_tf.batch import ray_engine
+from vit_tf.batch import driver, ledger, places, presence, ray_engine, serial, worker
 from vit_tf.batch.jobs import Job
 from vit_tf.checkpoints.errors import DownloadError
 
+OVERRIDES = tuple((f"model.{name}", value) for name, value in MICRO.items())
 GB = 1_000_000_000
 
 
@@ -33,8 +36,11 @@ class TwoArgumentsError(Exception):
         super().__init__(f"{name} is {value}")
 
 
-def work(job, folder):
+def work(job, folder, locked=False):
     """What a job's name says; each call leaves a file."""
+    if locked:
+        with presence.working(folder):
+            return work(job, folder)
     kind = job.name.partition("-")[0]
     calls = len(list(folder.glob(f"{job.name}.*")))
     (folder / f"{job.name}.{calls}").touch()
@@ -44,6 +50,8 @@ def work(job, folder):
         raise DownloadError("no answer")
     if kind == "dies" or (kind == "dies_once" and not calls):
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "naps":
+        time.sleep(0.3)
     if kind == "sleeps":
         time.sleep(60)
     if kind == "hangs":  # as compiled code does
@@ -120,3 +128,71 @@ def test_a_job_that_needs_more_memory_gets_more_up_to_all_there_is(outcomes, tmp
     found = outcomes("eats", "eats_much", "job", memory=GB // 5)
     assert found["eats"]["calls"] == 2
     assert found["eats_much"].startswith("JobMemoryError: more than 1.0 GB of memory")
+
+
+def test_what_is_on_its_way_is_ended_with_the_batch(cluster, tmp_path):
+    found = ray_engine.run(
+        [Job("job"), Job("sleeps")],
+        functools.partial(work, folder=tmp_path, locked=True),
+        memory=lambda job: GB // 5,
+    )
+    assert next(found).job.name == "job"
+    while not calls(tmp_path, "sleeps"):
+        time.sleep(0.01)
+    found.close()
+    assert presence.wait_alone(tmp_path, 1)
+
+
+def test_no_job_with_much_memory_is_overtaken_for_ever(outcomes, tmp_path):
+    """It needs all there is, and others end at different times."""
+    names = [f"naps-{i}" for i in range(8)]
+    found = ray_engine.run(
+        [Job(name) for name in (*names[:2], "job", *names[2:])],
+        functools.partial(work, folder=tmp_path),
+        memory=lambda job: GB if job.name == "job" else GB // 5,
+        workers=3,
+    )
+    order = [outcome.job.name for outcome in found]
+    assert order.index("job") <= 4
+
+
+@pytest.fixture
+def full_disk():
+    """A conversion in a process that may write only so large a file."""
+
+    def convert(job, directory, limit):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            return worker.convert(job, directory)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return convert
+
+
+def in_ray(jobs, convert):
+    return ray_engine.run(jobs, convert, memory=lambda job: 0)
+
+
+@pytest.mark.parametrize("engine", [serial.run, in_ray], ids=["serial", "ray"])
+def test_a_full_disk_ends_a_batch_which_goes_on_with_room(
+    engine, cluster, full_disk, tmp_path
+):
+    def run(limit):
+        convert = functools.partial(full_disk, directory=tmp_path, limit=limit)
+        with ledger.opened(tmp_path / "ledger.jsonl") as book:
+            missing = driver.missing([job], tmp_path, book)
+            driver.run(missing, tmp_path, book, lambda jobs: engine(jobs, convert))
+            return book.last("micro").state
+
+    job = Job("micro", "random:0", "deit_tiny_patch16_224", overrides=OVERRIDES)
+    with pytest.raises(
+        driver.BatchError, match=r"micro: File too large: .*/micro; the"
+    ):
+        run(20_000)
+    assert os.listdir(tmp_path) == ["ledger.jsonl"]
+    assert run(resource.RLIM_INFINITY) == "done"
+    assert places.whole(tmp_path / "micro")

@@ -30,12 +30,14 @@ class Failure:
         text: What it says.
         errno: The system's number of it, where it has one.
         transient: Whether the same might go well later: a download that failed.
+        interrupted: Whether it was ended at some point of its work, for time or memory.
     """
 
     kind: str
     text: str
     errno: int | None = None
     transient: bool = False
+    interrupted: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
@@ -45,7 +47,8 @@ class Failure:
             type(error).__name__,
             message(error) if of_system else str(error).strip(),
             error.errno if of_system else None,
-            isinstance(error, DownloadError),
+            transient=isinstance(error, DownloadError),
+            interrupted=isinstance(error, LimitError),
         )
 
     @property

@@ -74,7 +74,7 @@ class Plan:
         return (
             f"{table}\n\n"
             f"to do   {len(self.to_do):,} of {len(self.rows):,}\n"
-            f"disk    {disk / 1e9:,.1f} GB, {self.free / 1e9:,.1f} GB are free\n"
+            f"disk    {disk / 1e9:,.2f} GB, {self.free / 1e9:,.2f} GB are free\n"
             f"memory  {largest * at_once / 1e9:,.1f} GB: {at_once} at once, the "
             f"largest with {largest / 1e9:,.1f} GB"
         )
@@ -96,7 +96,7 @@ def plan(jobs: Sequence[Job], directory: Path, last: places.Last, workers: int) 
     needed = sum(row.disk for row in rows if row.state == TO_DO)
     if needed > free:
         problems.append(
-            f"{directory}: {free / 1e9:,.1f} GB are free, {needed / 1e9:,.1f} GB needed"
+            f"{directory}: {free / 1e9:,.2f} GB are free, {needed / 1e9:,.2f} GB needed"
         )
     return Plan(rows, workers, free, tuple(problems))
 

@@ -8,6 +8,7 @@ not tell a job that kills its process from one that was killed.
 import dataclasses
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -198,6 +199,8 @@ class _Flight:
             self._started(task, news)
             return None
         self._tasks.remove(task)
+        if news.failure and news.failure.interrupted:
+            ray.cancel(task.stream, force=True)
         return self._ended(task.attempt, news)
 
     def _started(self, task: _Task, place: str) -> None:
@@ -260,4 +263,7 @@ def _work_on(
     """Where a job runs, as soon as it does; and its outcome."""
     time.sleep(wait)
     yield f"{socket.gethostname()}, process {os.getpid()}"
-    yield attempt(job, work, timeout=timeout, memory=memory)
+    outcome = attempt(job, work, timeout=timeout, memory=memory)
+    yield outcome
+    if outcome.failure and outcome.failure.interrupted:
+        threading.Event().wait()  # for its end: it may hold memory, and locks
