@@ -118,7 +118,7 @@ def test_a_job_that_takes_too_long_is_ended(outcomes, tmp_path):
     found = outcomes("sleeps", "hangs", "job", timeout=1, grace=1)
     assert found["sleeps"] == "JobTimeoutError: not done within 1 s"
     assert found["hangs"] == (
-        "JobTimeoutError: not done within 1 s, nor stopped: its process was ended"
+        "JobTimeoutError: not done within 1 s, nor stopped; process ended"
     )
     assert found["job"]["calls"] == 1
     assert calls(tmp_path, "hangs") == 1

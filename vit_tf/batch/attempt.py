@@ -10,7 +10,6 @@ from typing import Any
 from vit_tf.batch.jobs import Job
 from vit_tf.batch.limits import (
     JobMemoryError,
-    JobTimeoutError,
     LimitError,
     deadline,
     memory_limit,
@@ -89,9 +88,3 @@ def attempt(job: Job, work: Work, *, timeout: float = 0, memory: int = 0) -> Out
             return Outcome(job, work(job))
     except (Exception, LimitError) as error:  # noqa: BLE001 - it is the job's outcome
         return Outcome(job, {}, Failure.of(error))
-
-
-def too_late(job: Job, timeout: float) -> Outcome:
-    """How a job ended that was not done within so many seconds, seen from outside."""
-    text = f"not done within {timeout:g} s, nor stopped: its process was ended"
-    return Outcome(job, {}, Failure(JobTimeoutError.__name__, text))

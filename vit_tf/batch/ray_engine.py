@@ -16,8 +16,9 @@ from typing import Any
 
 import ray
 
-from vit_tf.batch.attempt import Failure, Outcome, Work, attempt, too_late
+from vit_tf.batch.attempt import Failure, Outcome, Work, attempt
 from vit_tf.batch.jobs import Job
+from vit_tf.batch.limits import JobTimeoutError
 
 CRASHES = 2  # how often a job is tried again whose process died
 KILLS = 4  # and whose process Ray ended, on a machine that was short of memory
@@ -25,7 +26,14 @@ GRACE = 30.0  # seconds after its deadline in which a job may end by itself
 WORKER_CALLS = 32  # jobs that a process does before another takes its place
 OBJECT_STORE = 100_000_000  # bytes: only jobs and facts go from process to process
 _CANCELLING = 30.0  # seconds for processes to end that are no longer wanted
-_CRASHED = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
+_KILLED = ray.exceptions.OutOfMemoryError.__name__
+# What Ray raises of a task whose process is no more.
+_LOST = (
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.TaskCancelledError,
+    ray.exceptions.WorkerCrashedError,
+)
 
 
 def run(
@@ -191,9 +199,7 @@ class _Flight:
             news = ray.get(next(task.stream))
         except ray.exceptions.RayTaskError as error:  # before the work, or behind it
             news = Outcome(task.attempt.job, {}, Failure.of(error.cause or error))
-        except ray.exceptions.OutOfMemoryError as error:
-            return self._lost(task, Failure.of(error))
-        except (*_CRASHED, ray.exceptions.TaskCancelledError) as error:
+        except _LOST as error:
             return self._lost(task, Failure.of(error))
         if isinstance(news, str):
             self._started(task, news)
@@ -231,15 +237,16 @@ class _Flight:
         if facts := self._recover(job):
             return Outcome(job, facts)
         if task.cancelled:
-            return too_late(job, self._timeout)
-        count = "kills" if failure.kind == "OutOfMemoryError" else "crashes"
-        times = getattr(task.attempt, count)
-        if times < (KILLS if count == "kills" else CRASHES):
-            self._give(dataclasses.replace(task.attempt, **{count: times + 1}))
+            text = f"not done within {self._timeout:g} s, nor stopped; process ended"
+            return Outcome(job, {}, Failure.of(JobTimeoutError(text)))
+        killed = failure.kind == _KILLED
+        count, limit = ("kills", KILLS) if killed else ("crashes", CRASHES)
+        times = getattr(task.attempt, count) + 1
+        if times <= limit:
+            self._give(dataclasses.replace(task.attempt, **{count: times}))
             return None
-        text = f"its process died {times + 1} times, the last on {task.place}"
-        if count == "kills":
-            text = f"its process was ended {times + 1} times where memory was short"
+        how = "was ended, for want of memory," if killed else "died"
+        text = f"its process {how} {times} times; the last was on {task.place}"
         return Outcome(job, {}, dataclasses.replace(failure, text=text))
 
     def _cancel_overdue(self) -> None:
