@@ -81,6 +81,8 @@ def run(
                 if entry.state == FAILED and not keep_going:
                     break
     finally:  # the engine has ended what was on its way
+        if open_jobs:
+            presence.wait_alone(directory, PATIENCE)
         for job in open_jobs.values():
             places.clear_partial(job, directory)
 

@@ -9,12 +9,14 @@ from vit_tf.batch.jobs import Job
 from vit_tf.checkpoints.fetch import HUB, is_remote
 from vit_tf.checkpoints.random import RANDOM
 
-# The most memory in use by a conversion, within about this of the column "peak_bytes"
-# of `python convert_all_models.py --checkpoint=random:0 --models=MODEL` (one model a
-# process, images of 224 pixels): 1.3 GB for deit_tiny (0.02 GB of weights), 1.5 for
-# deit_small (0.09), 1.7 for cait_xxs24 (0.05) and swin_tiny (0.11), 2.1 for vit_base
-# (0.35), and 3.2 for vit_large (1.2: `python benchmarks/conversion.py`). Larger images
-# need more; an engine that limits memory then tries again with twice as much.
+# The most memory in use by a conversion is about this, by the column "peak_bytes" of
+# `python convert_all_models.py --checkpoint=random:0 --models=MODEL`, a model a process,
+# images of 224 or 256 pixels: 1.3 GB for deit_tiny_patch16_224 (0.02 GB of weights),
+# 1.7 for cait_xxs24_224 (0.05) and swin_tiny_patch4_window7_224 (0.11), 1.8 for
+# swinv2_tiny_window8_256 (0.11) and vit_small_r26_s32_224 (0.15); and, after others in
+# one process, 1.5 for deit_small_patch16_224 (0.09), 2.1 for vit_base_patch16_224
+# (0.35) and 3.0 for it with a .keras file. `python benchmarks/conversion.py`: 3.2 for
+# vit_large_patch16_224 (1.2). Larger images need more: what limits memory tries again.
 BASE_MEMORY = 1_500_000_000
 MEMORY_PER_WEIGHT_BYTE = 3.5
 # What a bundle has beside its weights: graphs, and the files that describe it.

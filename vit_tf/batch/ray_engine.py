@@ -171,8 +171,11 @@ class _Flight:
             self._cancel_all()
 
     def _has_place(self, workers: int) -> bool:
-        """Whether one more may be given. One that needs much memory is let through:
-        as long as others overtake it, no more are given."""
+        """Whether one more may be given.
+
+        Where a job waits for much memory and others overtake it, none is, so that it
+        gets what they give back.
+        """
         overtaken = any(task.overtaken for task in self._tasks)
         return len(self._tasks) < workers and not overtaken
 
