@@ -10,7 +10,7 @@ from vit_tf.checkpoints.fetch import HUB, is_remote
 from vit_tf.checkpoints.random import RANDOM
 
 # The most memory in use by a conversion is about this, by the column "peak_bytes" of
-# `python convert_all_models.py --checkpoint=random:0 --models=MODEL`, each in its own run,
+# `python convert_all_models.py --checkpoint=random:0 --models=MODEL`, each apart,
 # images of 224 or 256 pixels: 1.3 GB for deit_tiny_patch16_224 (0.02 GB of weights),
 # 1.7 for cait_xxs24_224 (0.05) and swin_tiny_patch4_window7_224 (0.11), 1.8 for
 # swinv2_tiny_window8_256 (0.11) and vit_small_r26_s32_224 (0.15); and, after others in
