@@ -103,7 +103,7 @@ def test_a_download_is_tried_again(outcomes, tmp_path):
 def test_a_job_is_tried_again_whose_process_died(outcomes, tmp_path):
     found = outcomes("dies_once", "dies", "job")
     assert found["dies_once"]["calls"] == 2
-    assert found["dies"].startswith("WorkerCrashedError: its process died 3 times, the")
+    assert found["dies"].startswith("WorkerCrashedError: its process died 3 times; the")
     assert calls(tmp_path, "dies") == 1 + ray_engine.CRASHES
     assert found["job"]["calls"] == 1
 
