@@ -1,5 +1,6 @@
 """convert_all_models.py: from flags to bundles, a ledger and a table."""
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -123,6 +124,37 @@ def test_tags_are_chosen_by_patterns(converted, tmp_path):
     assert {job.checkpoint for job in converted} == {""}
 
 
+def test_a_plan_says_what_would_be_done_and_writes_nothing(tmp_path, capsys):
+    rows = manifest(tmp_path / "m.jsonl", ["a", "b"])
+    out = tmp_path / "out"
+    convert_all_models.run(["", rows, f"--out={out}", "--plan"])
+    assert "to do   2 of 2\n" in capsys.readouterr().out
+    assert not out.exists()
+    (out / "b").mkdir(parents=True)
+    (out / "b" / "thesis.tex").write_text("three years")
+    said = ended(rows, f"--out={out}", "--plan", "--engine=ray", "--workers=2")
+    assert "holds b, which this batch did not write" in said
+    assert "2 at once" in capsys.readouterr().out
+    assert [path.name for path in out.iterdir()] == ["b"]
+
+
+def test_ray_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    said = ended("--models=a", f"--out={tmp_path}", "--engine=ray")
+    assert said.endswith("--engine=ray needs Ray: pip install 'vit_tf[ray]'")
+
+
+def test_the_bar_counts_what_is_done_now(tmp_path, capsys):
+    convert_all_models.run(
+        ["", manifest(tmp_path / "m.jsonl", ["a"]), f"--out={tmp_path / 'out'}"]
+    )
+    bad = {"checkpoint": str(tmp_path / "none.pth")}
+    rows = manifest(tmp_path / "m.jsonl", ["a", "b"], b=bad)
+    capsys.readouterr()
+    assert ended(rows, f"--out={tmp_path / 'out'}") == 1
+    assert " 50%|" in capsys.readouterr().err.partition("\r")[2].partition("\r")[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -141,6 +173,21 @@ def test_tags_are_chosen_by_patterns(converted, tmp_path):
             "--formats: onnx found; exp",
         ),
         (["--out=x", "--manifest=none.csv"], "No such file or directory: none.csv"),
+        (
+            ["--out=x", "--models=a", "--workers=2", "--memory=1"],
+            "--workers, --memory f",
+        ),
+        (
+            [
+                "--out=x",
+                "--models=a",
+                "--engine=ray",
+                "--ray_address=a:1",
+                "--memory=1",
+            ],
+            "--memory found; expected: none, the cluster",
+        ),
+        (["--out=x", "--models=a", "--engine=dask"], "value should be one of"),
         (["--out=x", "--models=deit_*", "more"], "'more' found; expected: flags only"),
     ],
 )

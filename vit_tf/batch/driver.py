@@ -1,23 +1,50 @@
 """A batch from its jobs to its ledger: what is missing is done, and written down."""
 
-import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
+from vit_tf.batch import places, presence
+from vit_tf.batch.attempt import Outcome
 from vit_tf.batch.jobs import Job
 from vit_tf.batch.ledger import DONE, FAILED, STARTED, Entry, Ledger
-from vit_tf.batch.serial import Outcome
-from vit_tf.command import message
-from vit_tf.export import bundle, staging
-from vit_tf.parity import LayerDiff
+from vit_tf.export import staging
 
-Engine = Callable[[Iterable[Job]], Iterator[Outcome]]
+Engine = Callable[[Iterable[Job]], Generator[Outcome]]
+PATIENCE = 60.0  # seconds for the workers of a run that was killed to end
 
 
 class BatchError(ValueError):
     """A batch cannot go on. It says why, and what would help."""
+
+
+def missing(jobs: Sequence[Job], directory: Path, ledger: Ledger) -> list[Job]:
+    """The jobs that are still to do.
+
+    A bundle that was finished when the process was killed, before the ledger said so,
+    is written down.
+
+    Args:
+        jobs: All jobs of the batch.
+        directory: Where their bundles are, each in a folder of its name.
+        ledger: What is known of them.
+
+    Raises:
+        BatchError: if a bundle is in the way that this batch did not write, or workers
+            of an earlier run do not end.
+    """
+    if not presence.wait_alone(directory, PATIENCE):
+        raise BatchError(f"{directory}: workers of an earlier run still write there")
+    left = []
+    for job in jobs:
+        entry = places.done(job, directory, ledger.last)
+        if entry is None:
+            left.append(job)
+        elif entry is not ledger.last(job.name):
+            ledger.add(entry)
+    if problems := places.problems(left, directory, ledger.last):
+        raise BatchError("; ".join(problems))
+    return left
 
 
 def run(
@@ -28,139 +55,61 @@ def run(
     *,
     keep_going: bool = False,
     each: Callable[[Entry], None] = lambda entry: None,
-) -> list[Entry]:
-    """Does what is missing of a batch.
+) -> None:
+    """Does jobs.
 
     Args:
-        jobs: All jobs of the batch.
+        jobs: Those that are `missing`.
         directory: Where their bundles are written, each in a folder of its name.
-        ledger: What is known of them; every start and end is added to it.
-        engine: Does jobs: `vit_tf.batch.serial.run`, with its options.
+        ledger: Every start and every end is added to it.
+        engine: Does jobs: `vit_tf.batch.serial.run`, or `vit_tf.batch.ray_engine.run`,
+            with its options.
         keep_going: Whether to go on after a job that failed.
-        each: Called with the last entry of every job, in the order of ending; first
-            with those that were done before.
-
-    Returns:
-        The last entry of every job that was started, in the order of the jobs.
+        each: Called with the entry of every job that ended, as it ends.
 
     Raises:
-        BatchError: if a bundle is in the way that this batch did not write, or there is
-            no room left.
+        BatchError: if there is no room left.
     """
-    missing = []
-    for job in jobs:
-        if entry := _done_before(job, directory, ledger):
-            each(entry)
-        else:
-            missing.append(job)
-    _check_places(missing, directory, ledger)
-    for outcome in engine(_started(missing, directory, ledger)):
-        _stop_without_room(outcome)
-        entry = _entry(outcome)
-        ledger.add(entry)
-        each(entry)
-        if entry.state == FAILED and not keep_going:
-            break
-    entries = (ledger.last(job.name) for job in jobs)
-    return [entry for entry in entries if entry]
+    open_jobs: dict[str, Job] = {}
+    try:
+        with closing(engine(_started(jobs, directory, ledger, open_jobs))) as outcomes:
+            for outcome in outcomes:
+                entry = _entry(outcome, directory)
+                ledger.add(entry)
+                del open_jobs[entry.name]
+                each(entry)
+                if entry.state == FAILED and not keep_going:
+                    break
+    finally:  # the engine has ended what was on its way
+        if open_jobs:
+            presence.wait_alone(directory, PATIENCE)
+        for job in open_jobs.values():
+            places.clear_partial(job, directory)
 
 
-def _done_before(job: Job, directory: Path, ledger: Ledger) -> Entry | None:
-    """What is known of a job's bundle, if it is there and of this very job.
-
-    A process that is killed after a bundle is in its place, and before the ledger says
-    so, leaves one that was started and is whole.
-    """
-    last, place = ledger.last(job.name), directory / job.name
-    if last is None or last.key != job.key or not bundle.is_bundle(place):
-        return None
-    if last.state != STARTED:
-        return last if last.state == DONE else None
-    proven = json.loads((place / bundle.PARITY).read_text())
-    hashes = bundle.hashes(place)
-    if any(hashes.get(name) != digest for name, digest in proven["result"].items()):
-        return None
-    found = Entry(job.name, job.key, DONE, _facts(place, proven))
-    ledger.add(found)
-    return found
-
-
-def _facts(place: Path, proven: dict[str, Any]) -> dict[str, Any]:
-    """As `work.convert` gives them, of a bundle that is there; not what it cost."""
-    described = json.loads((place / bundle.CONFIG).read_text())
-    return {
-        "architecture": described["architecture"],
-        "tensors": proven["source"]["tensors"],
-        "parameters": proven["source"]["parameters"],
-        "bytes": sum(bundle.files(place).values()),
-        "parity": {
-            report["title"]: LayerDiff(**report["worst"]).relative
-            for report in proven["reports"]
-        },
-        "seconds": None,
-        "cpu_seconds": None,
-        "peak_bytes": None,
-    }
-
-
-def _check_places(jobs: Sequence[Job], directory: Path, ledger: Ledger) -> None:
-    """That nothing of another's is where bundles are to be.
-
-    A job that was never started, or failed, has left nothing there, and one that was
-    started or done a bundle.
-    """
-    strange = [
-        job.name
-        for job in jobs
-        if (place := directory / job.name).exists()
-        and not (
-            (last := ledger.last(job.name))
-            and last.state != FAILED
-            and bundle.is_bundle(place)
-        )
-    ]
-    changed = [
-        job.name
-        for job in jobs
-        if (last := ledger.last(job.name))
-        and last.key != job.key
-        and (directory / job.name).exists()
-    ]
-    if strange:
-        raise BatchError(
-            f"{directory} holds {', '.join(strange[:5])}, which this batch did not "
-            "write; expected: another folder"
-        )
-    if changed:
-        raise BatchError(
-            f"{directory} holds {', '.join(changed[:5])} of other jobs of that name; "
-            "expected: those folders gone, or other names"
-        )
-
-
-def _started(jobs: Iterable[Job], directory: Path, ledger: Ledger) -> Iterator[Job]:
+def _started(
+    jobs: Iterable[Job], directory: Path, ledger: Ledger, open_jobs: dict[str, Job]
+) -> Iterator[Job]:
     """The jobs, each written down as it is taken; what is damaged of one is removed."""
     for job in jobs:
-        place = directory / job.name
-        for left in place.parent.glob(f".{place.name}.partial-*"):
-            shutil.rmtree(left)
-        if bundle.is_bundle(place):
-            shutil.rmtree(place)
+        places.clear(job, directory)
         ledger.add(Entry(job.name, job.key, STARTED))
+        open_jobs[job.name] = job
         yield job
 
 
-def _stop_without_room(outcome: Outcome) -> None:
-    if isinstance(outcome.error, OSError) and outcome.error.errno in staging.NO_ROOM:
-        raise BatchError(
-            f"{outcome.job.name}: {message(outcome.error)}; the same command goes on "
-            "once there is room"
-        ) from outcome.error
-
-
-def _entry(outcome: Outcome) -> Entry:
-    job = outcome.job
-    if outcome.error is None:
+def _entry(outcome: Outcome, directory: Path) -> Entry:
+    """
+    Raises:
+        BatchError: if there was no room for it.
+    """
+    job, failure = outcome.job, outcome.failure
+    if failure is None:
         return Entry(job.name, job.key, DONE, outcome.facts)
-    error = f"{type(outcome.error).__name__}: {message(outcome.error)}"
-    return Entry(job.name, job.key, FAILED, {"error": error})
+    if failure.errno in staging.NO_ROOM:
+        raise BatchError(
+            f"{job.name}: {failure.text}; the same command goes on once there is room"
+        )
+    if facts := places.recover(job, directory):  # it was ended just behind its end
+        return Entry(job.name, job.key, DONE, facts)
+    return Entry(job.name, job.key, FAILED, {"error": str(failure)})

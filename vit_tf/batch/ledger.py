@@ -86,6 +86,17 @@ def opened(path: Path) -> Iterator[Ledger]:
         yield Ledger(file, _entries(path, whole))
 
 
+def read(path: Path) -> dict[str, Entry]:
+    """Name -> last entry, of a ledger that is not to be changed; {} without one.
+
+    Raises:
+        LedgerError: if a line is no entry.
+        OSError: if the file cannot be read.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    return _entries(path, content[: content.rfind(b"\n") + 1])
+
+
 def _entries(path: Path, content: bytes) -> dict[str, Entry]:
     entries = {}
     for number, line in enumerate(content.splitlines(), 1):

@@ -1,5 +1,6 @@
 """One job of a batch: its conversion, what that came to, and what it cost."""
 
+import gc
 import importlib
 import time
 from collections.abc import Iterator
@@ -7,14 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 from ml_collections import ConfigDict
 
 from vit_tf import pipeline
 from vit_tf.batch.jobs import Job
+from vit_tf.batch.limits import status_bytes
 from vit_tf.find_config import find_config
 from vit_tf.parity import Report
 
-_STATUS = Path("/proc/self/status")
 _FORGET_PEAK = "5"  # what Linux takes for "the peak is what is in use now"
 
 
@@ -30,6 +32,8 @@ def convert(job: Job, directory: Path) -> dict[str, Any]:
     Raises:
         As `vit_tf.convert`; and ValueError for overrides that do not fit.
     """
+    keras.backend.clear_session()
+    gc.collect()  # what the job before has left
     started, cpu = time.perf_counter(), time.process_time()
     with _peak_memory() as peak:
         config = configured(job)
@@ -99,7 +103,7 @@ def _peak_memory() -> Iterator[list[int | None]]:
     forgotten = _forget_peak()
     yield found
     if forgotten:
-        found[0] = _peak_bytes()
+        found[0] = status_bytes("VmHWM")
 
 
 def _forget_peak() -> bool:
@@ -108,10 +112,3 @@ def _forget_peak() -> bool:
     except OSError:  # no Linux, or not allowed
         return False
     return True
-
-
-def _peak_bytes() -> int:
-    fields = dict(
-        line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line
-    )
-    return int(fields["VmHWM"].split()[0]) * 1024

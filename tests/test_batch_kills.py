@@ -1,0 +1,148 @@
+"""Forty checkpoints of all kinds under Ray, through kills of workers and driver."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import safetensors.numpy
+from conftest import MICRO, micro_config, random_tensors
+
+import convert_all_models
+import vit_tf
+from vit_tf.batch import places
+from vit_tf.reference import torch
+
+MODEL = "deit_tiny_patch16_224"
+RANDOM = {f"model.{name}": value for name, value in MICRO.items()}
+FILE = {"model.num_heads": MICRO["num_heads"]}  # what no tensor tells
+REASONS = {
+    "truncated": "CorruptCheckpointError: ",
+    "hostile": "UnsafeCheckpointError: ",
+    "nan": "CheckpointError: ",
+    "mismatched": "MappingError: ",
+    "hangs": "JobTimeoutError: not done within 60 s",
+    "eats": "JobMemoryError: more than 3.2 GB of memory were in use",
+}
+# What is only ended once the driver was killed comes last.
+KINDS = (
+    ["good", "truncated", "hostile", "nan", "mismatched"] * 5
+    + ["eats", "truncated", "hostile", "hangs"]
+    + ["good", "truncated", "hostile"] * 2
+    + ["good", "nan", "good", "mismatched", "good"]
+)
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch hostile-code-ran",)
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """40 rows, and the files that they name."""
+    tensors = random_tensors(micro_config(MODEL))
+    rows = [row(tmp_path, i, kind, tensors) for i, kind in enumerate(KINDS)]
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(rows) == 40
+    return path
+
+
+def row(folder, number, kind, tensors):
+    if kind == "eats" or (kind == "good" and number % 3 == 1):
+        classes = {"model.num_classes": 10_000_000} if kind == "eats" else {}
+        checkpoint, overrides = f"random:{number}", {**RANDOM, **classes}
+    else:
+        checkpoint, overrides = str(file(folder, number, kind, tensors)), FILE
+    name = f"{kind}-{number:02}"
+    return dict(name=name, checkpoint=checkpoint, model=MODEL, overrides=overrides)
+
+
+def file(folder, number, kind, tensors):
+    """A checkpoint: a good one, or one with what its kind says."""
+    path = folder / f"{number}{'.pth' if number % 2 else '.safetensors'}"
+    changed = dict(tensors)
+    if kind == "nan":
+        changed["norm.weight"] = np.full_like(tensors["norm.weight"], np.nan)
+    if kind == "mismatched":
+        del changed["blocks.1.mlp.fc1.bias"]
+    if kind == "hostile":
+        path = path.with_suffix(".pth")
+        path.write_bytes(pickle.dumps({"model": Hostile()}, 2))
+    elif kind == "hangs":
+        path = path.with_suffix(".safetensors")
+        os.mkfifo(path)  # nobody ever writes to it
+    elif path.suffix == ".pth":
+        torch.save({k: torch.from_numpy(v) for k, v in changed.items()}, path)
+    else:
+        safetensors.numpy.save_file(changed, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def entries(out):
+    path = out / "ledger.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+def wait_for_ends(out, number, process):
+    """Waits until so many jobs have ended."""
+    while sum(entry["state"] != "started" for entry in entries(out)) < number:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+
+
+def kill_a_worker(process):
+    """Kills one of a driver's workers, in the middle of a job."""
+    while True:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if "ray::_work_on" in " ".join(child.cmdline()):
+                child.kill()
+                return
+        time.sleep(0.01)
+
+
+def test_what_becomes_of_forty_checkpoints(manifest, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        sys.executable, convert_all_models.__file__, f"--manifest={manifest}",
+        f"--out={out}", "--engine=ray", "--workers=2", "--memory=3.2", "--timeout=60",
+        "--keep_going",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    for ended in (2, 8):
+        wait_for_ends(out, ended, process)
+        kill_a_worker(process)
+    wait_for_ends(out, 16, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 1, again.stderr
+    good = [f"good-{i:02}" for i, kind in enumerate(KINDS) if kind == "good"]
+    assert f"{len(good)} of 40 converted, {40 - len(good)} failed" in again.stdout
+
+    done = Counter(e["name"] for e in entries(out) if e["state"] == "done")
+    assert done == dict.fromkeys(good, 1)
+    rows = json.loads((out / "summary.json").read_text())
+    for found in rows:
+        kind = found["name"].partition("-")[0]
+        assert (found["state"], found["error"]) == ("done", None) or found[
+            "error"
+        ].startswith(REASONS[kind])
+    assert all(places.whole(out / name) for name in good)
+    assert vit_tf.load(out / good[-1]).count_params() > 0
+    tables = [f"summary.{suffix}" for suffix in ("csv", "json", "md")]
+    assert sorted(os.listdir(out)) == sorted([*good, "ledger.jsonl", *tables])
+    assert not Path(tmp_path / "hostile-code-ran").exists()
