@@ -79,7 +79,8 @@ class Workbench:
         return loaded
 
     def _clear(self) -> None:
-        if self._model is None:
+        """Forgets the last model, and what Keras and TensorFlow keep of it."""
+        if not self._most_parameters:
             return
         self._key = self._model = self._template_key = self._template = None
         gc.unfreeze()

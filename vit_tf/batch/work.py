@@ -1,5 +1,6 @@
 """One job of a batch: its conversion, what that came to, and what it cost."""
 
+import functools
 import gc
 import importlib
 import time
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 from ml_collections import ConfigDict
 
 from vit_tf import pipeline
@@ -16,7 +16,9 @@ from vit_tf.batch.jobs import Job
 from vit_tf.batch.limits import status_bytes
 from vit_tf.find_config import find_config
 from vit_tf.parity import Report
+from vit_tf.workbench import Workbench
 
+KEPT = 100e6  # parameters: a model of so many is kept for the next job, no larger one
 _FORGET_PEAK = "5"  # what Linux takes for "the peak is what is in use now"
 
 
@@ -32,7 +34,6 @@ def convert(job: Job, directory: Path) -> dict[str, Any]:
     Raises:
         As `vit_tf.convert`; and ValueError for overrides that do not fit.
     """
-    keras.backend.clear_session()
     gc.collect()  # what the job before has left
     started, cpu = time.perf_counter(), time.process_time()
     with _peak_memory() as peak:
@@ -44,6 +45,7 @@ def convert(job: Job, directory: Path) -> dict[str, Any]:
             checkpoint_key=job.checkpoint_key,
             dialect=job.dialect,
             formats=job.formats,
+            bench=_bench(),
         )
     return {
         "architecture": config.architecture,
@@ -90,6 +92,12 @@ def _set(config: ConfigDict, field: str, value: Any) -> None:
     if not isinstance(config, ConfigDict) or last not in config:
         raise ValueError("there is no such field")
     config[last] = value
+
+
+@functools.cache
+def _bench() -> Workbench:
+    """That of this process: its jobs come one after the other."""
+    return Workbench(KEPT)
 
 
 def _worst(report: Report) -> float:
