@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 from kinds_in_one import errors, images, save
 
@@ -25,9 +26,10 @@ def test_every_kind_gives_its_logits(written, batch):
     assert max(found.values()) < 1e-6, found
 
 
-def test_two_writes_are_equal(written):
+def test_two_writes_give_the_same_but_for_names(written):
+    """tf2onnx numbers what it makes, in no order of its own."""
     one, two, _ = written
-    assert one.read_bytes() == two.read_bytes()
+    np.testing.assert_array_equal(onnx.run(one, images(3)), onnx.run(two, images(3)))
 
 
 @pytest.mark.parametrize(

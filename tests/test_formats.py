@@ -82,6 +82,8 @@ def test_each_is_read_back_and_compared_with_the_original(converted):
         assert report["worst"]["name"] == "logits"
         assert (conversion.directory / form.path).exists()
     top1 = reports["LiteRT int8 read back"]["top1"]
+    int8 = reports["LiteRT int8 read back"]["worst"]
+    assert int8["error"] < 0.1 * int8["scale"]
     if config.model.num_classes:
         assert top1["images"] == 8
         assert f"top-1 agrees on {top1['agree']} of 8 images" in str(conversion)
@@ -165,10 +167,11 @@ def digits(tmp_path_factory):
 
 
 def test_integers_classify_digits_as_the_original_does(digits):
-    top1 = digits.reports[-1].top1
-    assert top1.images == 360
-    assert top1.agree >= 0.99 * top1.images
-    assert f"(tolerance 2e-01), {top1}" in str(digits)
+    report = digits.reports[-1]
+    assert report.worst.relative < 0.3
+    assert report.top1.images == 360
+    assert report.top1.agree >= 0.97 * 360
+    assert f"(tolerance 5e-01), {report.top1}" in str(digits)
 
 
 def test_nothing_of_litert_reaches_the_terminal(tmp_path, capfd):

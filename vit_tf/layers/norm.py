@@ -64,7 +64,8 @@ class RmsNorm(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         dtype = keras.backend.result_type(x.dtype, "float32")
         wide = ops.cast(x, dtype)
-        mean_square = ops.mean(ops.square(wide), axis=-1, keepdims=True)
+        # no `square`, which LiteRT has not in integers
+        mean_square = ops.mean(wide * wide, axis=-1, keepdims=True)
         normed = wide * ops.rsqrt(mean_square + self.eps)
         return ops.cast(normed * self.weight, x.dtype)
 
