@@ -60,7 +60,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("manifest", "", "a file that lists conversions", flag_values=FLAGS)
 flags.DEFINE_string("out", "", "folder for the bundles", flag_values=FLAGS)
 flags.DEFINE_list(
-    "formats", ["saved_model"], "of each: saved_model, keras", flag_values=FLAGS
+    "formats", ["saved_model"], "of each, as for convert.py", flag_values=FLAGS
 )
 flags.DEFINE_integer(
     "retries",

@@ -169,8 +169,8 @@ def test_the_bar_counts_what_is_done_now(tmp_path, capsys):
         (["--out=x", "--models=resnet*"], "no model fits 'resnet*'"),
         (["--out=x", "--models=deit_*", "--tags=*.none"], "no model fits '*.none'"),
         (
-            ["--out=x", "--models=deit_*", "--formats=onnx"],
-            "--formats: onnx found; exp",
+            ["--out=x", "--models=deit_*", "--formats=pdf"],
+            "--formats: pdf found; exp",
         ),
         (["--out=x", "--manifest=none.csv"], "No such file or directory: none.csv"),
         (

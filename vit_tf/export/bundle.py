@@ -5,7 +5,8 @@ assets.extra/config.json                     architecture, arguments, preprocess
 assets.extra/parity.json                     errors, tolerances, versions, hashes
 assets.extra/accuracy.json                   where it was measured (export/accuracy.py)
 README.md                                    the model card
-model.keras                                  where the format "keras" was asked for
+model.keras, timm/, model_float32.tflite ... the formats that were asked for beside it,
+                                             as `vit_tf.export.formats` has them
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """A converter in a process of its own.
 
-What it imports, sets and counts stays there: two runs give the same bytes.
+What it imports, sets and counts stays there.
 """
 
 import importlib.util
