@@ -103,6 +103,8 @@ def _check(others: Sequence[str]) -> None:
             raise ValueError(f"--{name}={FLAGS[name].value} found; expected: 0 or more")
     if FLAGS.checkpoint and not FLAGS.reference:
         raise ValueError("--checkpoint found; expected: --reference with it")
+    if FLAGS.record and FLAGS.limit:
+        raise ValueError("--record found; expected: no --limit with it")
     names = [Path(bundle).resolve().name for bundle in FLAGS.bundle]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(

@@ -482,6 +482,10 @@ def test_results_of_a_run_that_is_begun_anew_do_not_stay(bundle, tmp_path):
             "--checkpoint found; expected: --reference with it",
         ),
         (
+            ("--bundle=x", "--data=y", "--limit=1", "--record=z"),
+            "--record found; expected: no --limit with it",
+        ),
+        (
             ("--bundle=a/x", "--bundle=b/x", "--data=y"),
             "several bundles named x found; expected: names that differ",
         ),

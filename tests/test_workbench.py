@@ -6,7 +6,6 @@ import tensorflow as tf
 from conftest import micro_config, random_tensors
 
 from vit_tf import models, pipeline, proof
-from vit_tf.checkpoints.errors import CheckpointError
 from vit_tf.export import saved_model
 from vit_tf.workbench import Workbench
 
@@ -54,15 +53,25 @@ def test_conversions_on_one_bench_are_what_they_are_alone(tmp_path):
 
 def test_what_failed_leaves_nothing_to_the_next(tmp_path):
     config, bench = micro_config(), Workbench(most_parameters=1e9)
-    tensors = random_tensors(config)
-    broken = tmp_path / "nan.npz"
-    np.savez(broken, **{**tensors, "head.bias": np.full(7, np.nan, np.float32)})
-    with pytest.raises(CheckpointError, match=r"head\.bias"):
-        pipeline.convert(config, tmp_path / "a", checkpoint=broken, bench=bench)
-    conversion = pipeline.convert(
-        config, tmp_path / "b", checkpoint="random:0", bench=bench
-    )
-    assert all(report.passed for report in conversion.reports)
+
+    def stop(step):
+        if step == "read back what was written":
+            raise RuntimeError(step)
+
+    options = dict(bench=bench, formats=["saved_model", "weights_h5"])
+    for place, seed in (("one/micro", 0), ("alone/micro", 2)):
+        at = options if place.startswith("one") else options | {"bench": None}
+        pipeline.convert(config, tmp_path / place, checkpoint=f"random:{seed}", **at)
+    with pytest.raises(RuntimeError, match="read back"):
+        pipeline.convert(
+            config,
+            tmp_path / "no/micro",
+            checkpoint="random:1",
+            progress=stop,
+            **options,
+        )
+    pipeline.convert(config, tmp_path / "two/micro", checkpoint="random:2", **options)
+    assert files(tmp_path / "two/micro") == files(tmp_path / "alone/micro")
 
 
 def test_another_configuration_gets_a_model_of_its_own():

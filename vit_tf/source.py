@@ -15,7 +15,7 @@ from vit_tf.adaptation import adapt
 from vit_tf.architectures import plain
 from vit_tf.checkpoint import Checkpoint, read_checkpoint
 from vit_tf.checkpoints import shards
-from vit_tf.checkpoints.errors import CheckpointError, listing
+from vit_tf.checkpoints.errors import CheckpointError, DownloadError, listing
 from vit_tf.checkpoints.random import RANDOM, RandomTensors, seed_of
 from vit_tf.configs import common
 from vit_tf.export.bundle import ORIGIN, sha256
@@ -195,7 +195,8 @@ def _pretrained(config: ConfigDict) -> Source:
     try:
         tensors = pretrained_tensors(name, stored)
     except Exception as error:  # timm, a hub and a reader: each has its own
-        raise CheckpointError(
+        kind = DownloadError if isinstance(_first(error), OSError) else CheckpointError
+        raise kind(
             f"timm's weights for {name} cannot be had: {_reason(error)}. Expected: a "
             "connection, weights in timm's cache, or a file as --checkpoint"
         ) from error
@@ -205,14 +206,18 @@ def _pretrained(config: ConfigDict) -> Source:
     return Source(f"timm:{name}", tensors, facts, notes=tuple(notes))
 
 
+def _first(error: BaseException) -> BaseException:
+    """What caused an error: a network's errors are OSErrors."""
+    while error.__cause__:
+        error = error.__cause__
+    return error
+
+
 def _reason(error: BaseException) -> str:
     """An error's first line, with that of what caused it."""
-    first = error
-    while first.__cause__:
-        first = first.__cause__
     said, why = (
         (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
-        for e in (error, first)
+        for e in (error, _first(error))
     )
     return said if why == said else f"{said} ({why})"
 

@@ -32,6 +32,7 @@ class Workbench:
         self._model: keras.Model | None = None
         self._template_key: Any = None
         self._template: Template | None = None
+        self._frozen = False
 
     def model(
         self, config: ConfigDict, tensors: checkpoints.Tensors, dtype: str
@@ -49,7 +50,7 @@ class Workbench:
         self._clear()
         model = proof.filled(config, tensors, dtype)
         if model.count_params() <= self._most_parameters:
-            self._key, self._model = key, model
+            self._model, self._key = model, key
         return model
 
     def save(
@@ -75,7 +76,10 @@ class Workbench:
             gc.collect()  # the model that was saved: this takes its memory
             return tf.saved_model.load(str(directory))
         loaded = self._template.load(directory)
-        gc.freeze()  # the collector need not go through all of this again
+        if not self._frozen:  # the collector need not go through all of this again
+            gc.collect()
+            gc.freeze()
+            self._frozen = True
         return loaded
 
     def _clear(self) -> None:
@@ -83,6 +87,7 @@ class Workbench:
         if not self._most_parameters:
             return
         self._key = self._model = self._template_key = self._template = None
+        self._frozen = False
         gc.unfreeze()
         keras.backend.clear_session()
         gc.collect()

@@ -23,11 +23,14 @@ def whole(place: Path) -> dict[str, Any] | None:
     """
     if not bundle.is_bundle(place):
         return None
-    proven = json.loads((place / bundle.PARITY).read_text())
+    try:
+        proven = json.loads((place / bundle.PARITY).read_text())
+        described = json.loads((place / bundle.CONFIG).read_text())
+    except (OSError, ValueError):  # a crash of the machine left them empty
+        return None
     hashes = bundle.hashes(place)
     if any(hashes.get(name) != digest for name, digest in proven["result"].items()):
         return None
-    described = json.loads((place / bundle.CONFIG).read_text())
     return {
         "architecture": described["architecture"],
         "tensors": proven["source"]["tensors"],

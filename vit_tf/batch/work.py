@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from vit_tf import pipeline
 from vit_tf.batch.jobs import Job
-from vit_tf.batch.limits import status_bytes
+from vit_tf.batch.limits import LimitError, status_bytes
 from vit_tf.find_config import find_config
 from vit_tf.parity import Report
 from vit_tf.workbench import Workbench
@@ -38,15 +38,7 @@ def convert(job: Job, directory: Path) -> dict[str, Any]:
     started, cpu = time.perf_counter(), time.process_time()
     with _peak_memory() as peak:
         config = configured(job)
-        conversion = pipeline.convert(
-            config,
-            directory / job.name,
-            checkpoint=job.checkpoint,
-            checkpoint_key=job.checkpoint_key,
-            dialect=job.dialect,
-            formats=job.formats,
-            bench=_bench(),
-        )
+        conversion = _converted(job, config, directory)
     return {
         "architecture": config.architecture,
         "tensors": conversion.source["tensors"],
@@ -57,6 +49,22 @@ def convert(job: Job, directory: Path) -> dict[str, Any]:
         "cpu_seconds": time.process_time() - cpu,
         "peak_bytes": peak[0],
     }
+
+
+def _converted(job: Job, config: ConfigDict, directory: Path) -> pipeline.Conversion:
+    try:
+        return pipeline.convert(
+            config,
+            directory / job.name,
+            checkpoint=job.checkpoint,
+            checkpoint_key=job.checkpoint_key,
+            dialect=job.dialect,
+            formats=job.formats,
+            bench=_bench(),
+        )
+    except LimitError:  # at some point of its work: what is kept may be half made
+        _bench.cache_clear()
+        raise
 
 
 def configured(job: Job) -> ConfigDict:

@@ -11,10 +11,10 @@ from vit_tf.batch.jobs import Job
 
 def convert(job: Job, directory: Path) -> dict[str, Any]:
     """As `vit_tf.batch.work.convert`; the process is seen at work in the folder."""
-    _import()
-    from vit_tf.batch import work
-
     with presence.working(directory):
+        _import()
+        from vit_tf.batch import work
+
         return work.convert(job, directory)
 
 

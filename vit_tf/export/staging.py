@@ -40,7 +40,9 @@ def staged(
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _beside(directory) as staging:
             yield staging
+            _bring_to_disk(staging)
             _move(staging, directory)
+            _sync(directory.parent)
     except (OSError, tf.errors.OpError) as error:
         if code := _no_room(error):
             raise OSError(code, os.strerror(code), str(directory)) from error
@@ -60,6 +62,20 @@ def _beside(directory: Path) -> Iterator[Path]:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _bring_to_disk(folder: Path) -> None:
+    """What is in a folder, so that a crash of the machine leaves no empty files."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _check_place(directory: Path, replaceable: Callable[[Path], bool] | None) -> None:

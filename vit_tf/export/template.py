@@ -48,9 +48,9 @@ class Template:
         """Writes a SavedModel of the model as it is now, as `saved_model.save` does."""
         if not self._program:
             saved_model.save(self._model, directory, self._data, self._label_names)
-            self._program = (directory / PROGRAM).read_bytes()
             self._fingerprint = (directory / FINGERPRINT).read_bytes()
             self._tensors = _tensors(directory)
+            self._program = (directory / PROGRAM).read_bytes()  # last: it is complete
             return
         (directory / VARIABLES).parent.mkdir(parents=True)
         (directory / PROGRAM).write_bytes(self._program)

@@ -41,14 +41,6 @@ def compare_dtype(reference: Outputs, expected: Outputs, dtype: str) -> Report:
     )
 
 
-def shapes(outputs: Outputs) -> dict[str, dict[str, tuple[int, ...]]]:
-    """signature -> output name -> shape."""
-    return {
-        signature: {name: value.shape for name, value in values.items()}
-        for signature, values in outputs.items()
-    }
-
-
 def verify_saved_model(
     loaded: Any,
     images: np.ndarray,

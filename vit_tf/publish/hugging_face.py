@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vit_tf.export import bundle
 from vit_tf.export import card as cards
 from vit_tf.publish.errors import PublishError
-from vit_tf.publish.release import README, Content, Release
+from vit_tf.publish.release import DESCRIBED, README, Content, Release
 from vit_tf.publish.target import Plan
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class HuggingFace:
         with tempfile.TemporaryDirectory() as folder:
             path = self._fetched(parity, commit, folder)
             proven = json.loads(Path(path).read_text())
-        return proven["result"].keys() & there.keys()
+        return {*proven["result"], *DESCRIBED} & there.keys()
 
     def _downloaded(self, commit: str, paths: set[str]) -> dict[str, str]:
         """Path -> sha256, of what a client downloads."""

@@ -148,7 +148,7 @@ FORMATS: Mapping[str, Format] = {
     # TensorFlow's own arithmetic, in another order.
     "tfjs": Format(
         path=Path("tfjs"),
-        title="TensorFlow.js",
+        title="TensorFlow.js files by TensorFlow",
         tolerances={"float32": 1e-5},
         write=lambda converted, path: tfjs.write(converted.folder, path),
         run=tfjs.run,

@@ -121,14 +121,14 @@ def _constant_biases(model: keras.Model) -> Iterator[None]:
     """
     layers = [layer for layer, _ in named_layers(model)]
     layers = [layer for layer in layers if isinstance(layer, WindowAttentionV2)]
-    for layer in layers:
-        bias = layer.relative_position_bias()
-        layer.relative_position_bias = functools.partial(tf.identity, bias)
     try:
+        for layer in layers:
+            bias = layer.relative_position_bias()
+            layer.relative_position_bias = functools.partial(tf.identity, bias)
         yield
     finally:
         for layer in layers:
-            del layer.relative_position_bias
+            vars(layer).pop("relative_position_bias", None)
 
 
 def _converted(convert: Callable[[], bytes]) -> bytes:

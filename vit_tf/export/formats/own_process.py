@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vit_tf.export.staging import NO_ROOM
+
 LARGEST = 2**31  # bytes of weights: these converters hold a graph in one protobuf
 
 _ENVIRONMENT = {
@@ -42,6 +44,7 @@ def convert(name: str, command: list[str], saved_model: Path, path: Path) -> Non
         path: The file or folder that the command writes.
 
     Raises:
+        OSError: if there is no room for it.
         ValueError: if the model is too large for a converter, or refused by this one;
             with the last line of what it said.
     """
@@ -65,5 +68,8 @@ def convert(name: str, command: list[str], saved_model: Path, path: Path) -> Non
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+        for code in NO_ROOM:
+            if os.strerror(code) in done.stderr:
+                raise OSError(code, os.strerror(code), str(path))
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ValueError(f"{name} cannot convert this model: {said[-1]}")
