@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from bundles import LICENSE, changed, rewritten, shared
+from bundles import LICENSE, changed, listed, rewritten, shared
 from cli import tree
 from fake_server import Served, serving
 
@@ -67,6 +67,7 @@ def test_a_folder_that_is_no_bundle(copy, tmp_path):
 
 def test_another_licence_than_the_stated_one(copy):
     rewritten(copy, bundle.CONFIG, license="mit")
+    rewritten(copy, result=listed(copy))
     message = refused(copy, license_name=LICENSE)
     assert message.endswith(f"--license={LICENSE} found; its weights have mit")
     assert release.of_bundle(copy).card.license == "mit"

@@ -11,9 +11,7 @@ from vit_tf.workbench import Workbench
 
 KINDS = {
     "deit_tiny_distilled_patch16_224": {"drop_path_rate": 0.2, "proj_drop_rate": 0.1},
-    "cait_xxs24_224": {},
     "swinv2_tiny_window8_256": {"drop_path_rate": 0.0},
-    "vit_small_resnet26d_224": {},
 }
 
 
