@@ -119,8 +119,8 @@ def converted_through_kills(folder, kinds, *, workers_at, driver_at):
     out = folder / "out"
     command = [
         sys.executable, convert_all_models.__file__,
-        f"--manifest={manifest(folder, kinds)}", f"--out={out}", "--engine=ray", "--workers=2", "--memory=3.2", "--timeout=60",
-        "--keep_going",
+        f"--manifest={manifest(folder, kinds)}", f"--out={out}", "--engine=ray",
+        "--workers=2", "--memory=3.2", "--timeout=60", "--keep_going",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     for ended in workers_at:

@@ -18,9 +18,8 @@ def inverse_length(x: tf.Tensor) -> tf.Tensor:
         float16, which has no such number, over its smallest normal one).
     """
     dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
-    wide = ops.cast(x, dtype)
-    # no `square`, which LiteRT has not in integers
-    length_squared = tf.reduce_sum(wide * wide, axis=-1, keepdims=True)
+    squares = ops.square(ops.cast(x, dtype))
+    length_squared = tf.reduce_sum(squares, axis=-1, keepdims=True)
     eps = 2**-14 if x.dtype == tf.float16 else 1e-12
     eps_squared = tf.constant(eps**2, dtype)
     return ops.cast(tf.math.rsqrt(tf.maximum(length_squared, eps_squared)), x.dtype)

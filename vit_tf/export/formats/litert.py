@@ -55,6 +55,9 @@ def write_dynamic_int8(model: keras.Model, path: Path) -> None:
 def write_int8(model: keras.Model, path: Path, representative: np.ndarray) -> None:
     """Weights, activations and arithmetic in int8; images and logits stay float32.
 
+    Squares are in float32, too, where vectors are divided by their length (Swin V2):
+    LiteRT has none in integers.
+
     Args:
         model: One of ours, that computes in float32.
         path: The file.
