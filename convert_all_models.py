@@ -23,6 +23,7 @@ hangs a process ends that conversion only. --out must be one folder for all of t
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -61,6 +62,12 @@ flags.DEFINE_string("manifest", "", "a file that lists conversions", flag_values
 flags.DEFINE_string("out", "", "folder for the bundles", flag_values=FLAGS)
 flags.DEFINE_list(
     "formats", ["saved_model"], "of each, as for convert.py", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "representative",
+    "",
+    "folder of real images, for litert_int8",
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "retries",
@@ -141,14 +148,30 @@ def main(argv: list[str]) -> None:
 
 
 def _jobs() -> "list[Job]":
+    asked = _asked_for()
+    if not FLAGS.representative:
+        return asked
+    images = {"export.representative": FLAGS.representative}
+    return [
+        dataclasses.replace(
+            job, overrides=tuple(sorted((images | dict(job.overrides)).items()))
+        )
+        for job in asked
+    ]
+
+
+def _asked_for() -> "list[Job]":
     from vit_tf import models, pipeline
     from vit_tf.batch import jobs
+    from vit_tf.export.formats import FORMATS, check_formats
 
     if unknown := set(FLAGS.formats) - set(pipeline.FORMATS):
         raise ValueError(
             f"--formats: {', '.join(sorted(unknown))} found; expected: "
             f"{', '.join(pipeline.FORMATS)}"
         )
+    told = FLAGS.representative or FLAGS.manifest  # whose rows may say it
+    check_formats([n for n in FLAGS.formats if n in FORMATS], "float32", told)
     if FLAGS.manifest:
         return jobs.of_manifest(Path(FLAGS.manifest), FLAGS.formats)
     names = models.list_models()

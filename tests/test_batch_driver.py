@@ -212,7 +212,11 @@ ENTRIES = [
             "tensors": 152,
             "parameters": 5_717_416,
             "bytes": 23_000_000,
-            "parity": {"layers": 2e-6, "read back": 3e-7},
+            "parity": {
+                "layers": 2e-6,
+                "SavedModel read back": 3e-7,
+                "LiteRT int8 read back": 0.04,
+            },
             "seconds": 4.25,
             "cpu_seconds": 5.0,
             "peak_bytes": None,
@@ -224,15 +228,16 @@ ENTRIES = [
 
 def test_the_table_in_markdown():
     assert summary.markdown(ENTRIES).splitlines()[2:] == [
-        "| a | vit_tiny_patch16_224 | done | 2.0e-06 | 152 | 5,717,416 | 23,000,000 | "
-        "4.2 | 5.0 | - | - |",
-        "| b | - | failed | - | - | - | - | - | - | - | ValueError: 1 \\| 2 and more |",
+        "| a | vit_tiny_patch16_224 | done | 2.0e-06 | 4.0e-02 | 152 | 5,717,416 | "
+        "23,000,000 | 4.2 | 5.0 | - | - |",
+        "| b | - | failed | - | - | - | - | - | - | - | - | "
+        "ValueError: 1 \\| 2 and more |",
     ]
 
 
 def test_the_table_in_csv_and_json():
     assert summary.as_csv(ENTRIES).splitlines()[1] == (
-        "a,vit_tiny_patch16_224,done,2e-06,152,5717416,23000000,4.25,5.0,,"
+        "a,vit_tiny_patch16_224,done,2e-06,0.04,152,5717416,23000000,4.25,5.0,,"
     )
     first, second = json.loads(summary.as_json(ENTRIES))
     assert first["parity"] == 2e-6

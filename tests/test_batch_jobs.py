@@ -68,6 +68,7 @@ def test_a_spreadsheets_mark_at_the_beginning_is_no_part_of_a_column(tmp_path):
         ('{"name": "../a", "checkpoint": "x"}', "name='../a' found, one that can be"),
         ('{"name": "/a", "checkpoint": "x"}', "name='/a' found, one that can be"),
         ('{"name": ".a", "checkpoint": "x"}', "name='.a' found, one that can be"),
+        ('{"name": "summary.md", "checkpoint": "x"}', "which is a file of the batch"),
         (
             '{"name": "a", "checkpoint": "x", "overrides": [1]}',
             r"overrides=\[1\] found, a JSON object expected",
@@ -104,6 +105,11 @@ def written(path, names):
     rows = [{"name": name, "checkpoint": "x"} for name in names]
     path.write_text("\n".join(map(json.dumps, rows)))
     return path
+
+
+def test_the_order_of_formats_does_not_make_another_job():
+    one, other = (Job("a", formats=f) for f in (("keras", "timm"), ("timm", "keras")))
+    assert one.key == other.key != Job("a").key
 
 
 def test_names_must_differ(tmp_path):

@@ -110,6 +110,14 @@ def test_models_are_chosen_by_patterns(converted, tmp_path):
     assert {job.checkpoint for job in converted} == {"random:0"}
 
 
+def test_real_images_are_for_every_job(converted, tmp_path):
+    arguments = ["--models=deit_tiny_*", "--checkpoint=random:0", f"--out={tmp_path}"]
+    assert ended(*arguments, "--formats=litert_int8", "--representative=photos") == 1
+    assert [job.overrides for job in converted] == [
+        (("export.representative", "photos"),)
+    ] * 2
+
+
 def test_tags_are_chosen_by_patterns(converted, tmp_path):
     arguments = ["--models=vit_tiny_patch16_*", f"--out={tmp_path}"]
     assert ended(*arguments, "--tags=*.augreg_in21k") == 1
@@ -171,6 +179,10 @@ def test_the_bar_counts_what_is_done_now(tmp_path, capsys):
         (
             ["--out=x", "--models=deit_*", "--formats=pdf"],
             "--formats: pdf found; exp",
+        ),
+        (
+            ["--out=x", "--models=deit_*", "--formats=litert_int8"],
+            "litert_int8 needs real images",
         ),
         (["--out=x", "--manifest=none.csv"], "No such file or directory: none.csv"),
         (

@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 import vit_tf
 from vit_tf import mapping, source
+from vit_tf.checkpoints.errors import CheckpointError, DownloadError
 
 TAG = ".fb_in1k"
 SERVED = f"deit_tiny_patch16_224{TAG}"
@@ -148,3 +149,17 @@ def test_nothing_is_left_of_what_failed(conversions):
     folder, _, _ = conversions
     assert {path.name for path in folder.iterdir()} == {SERVED, SEVEN}
     assert "saved_model.pb" in tree(folder / SERVED)
+
+
+@pytest.mark.parametrize(
+    ("cause", "transient"),
+    [(ConnectionResetError("reset"), True), (ValueError("no such weights"), False)],
+)
+def test_what_a_network_does_may_go_well_later(monkeypatch, cause, transient):
+    def fetched(name, arguments):
+        raise RuntimeError("no weights") from cause
+
+    monkeypatch.setattr(source, "pretrained_tensors", fetched)
+    with pytest.raises(CheckpointError, match="cannot be had") as raised:
+        source.read(vit_tf.get_config(SERVED))
+    assert isinstance(raised.value, DownloadError) == transient

@@ -173,3 +173,24 @@ def test_another_error_stays_what_it_was(tmp_path):
         with pytest.raises(type(error)) as raised:
             write_half(tmp_path / "out", error)
         assert raised.value is error
+
+
+def test_what_appears_is_on_the_disk(tmp_path, monkeypatch):
+    """A crash of the machine leaves no file empty that was there before it."""
+    synced, sync = [], os.fsync
+
+    def fsync(opened):
+        synced.append((os.readlink(f"/proc/self/fd/{opened}"), target.exists()))
+        sync(opened)
+
+    target = tmp_path / "target"
+    monkeypatch.setattr(os, "fsync", fsync)
+    with staged(target) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text("x")
+    assert synced == [
+        (str(folder / "inner"), False),
+        (str(folder / "inner" / "file"), False),
+        (str(folder), False),
+        (str(tmp_path), True),
+    ]

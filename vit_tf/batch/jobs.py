@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = ("name", "checkpoint", "model", "checkpoint_key", "dialect", "overrides")
+RESERVED = ("ledger.jsonl", "summary.md", "summary.csv", "summary.json")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*(/[A-Za-z0-9][A-Za-z0-9._+=@-]*)*")
 
 
@@ -44,7 +45,8 @@ class Job:
     @property
     def key(self) -> str:
         """What the result depends on, as 16 hexadecimal digits."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        facts = dataclasses.asdict(self) | {"formats": sorted(self.formats)}
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -153,6 +155,8 @@ def _job(row: Any, formats: tuple[str, ...]) -> Job:
     name = texts["name"]
     if isinstance(name, str) and name and not _NAME.fullmatch(name):
         problems.append(f"name={name!r} found, one that can be a folder expected")
+    if name in RESERVED:
+        problems.append(f"name={name!r} found, which is a file of the batch")
     overrides = row.get("overrides") or {}
     if not isinstance(overrides, Mapping):
         problems.append(f"overrides={overrides!r} found, a JSON object expected")

@@ -7,19 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from vit_tf.batch.ledger import DONE, Entry
+from vit_tf.export.formats import FORMATS, read_back
 
 COLUMNS = (
-    "name", "architecture", "state", "parity", "tensors", "parameters", "bytes",
-    "seconds", "cpu_seconds", "peak_bytes", "error",
+    "name", "architecture", "state", "parity", "formats", "tensors", "parameters",
+    "bytes", "seconds", "cpu_seconds", "peak_bytes", "error",
 )  # fmt: skip
 TEXTS = ("name", "architecture", "state", "error")
+ERRORS = ("parity", "formats")
 
 
 def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """A row for each entry, by column; None where something is not known.
 
-    "parity" is the largest of all relative errors: of layers, and of what was read
-    back.
+    "parity" is the largest relative error of layers, gradients and the SavedModel that
+    was read back; "formats" that of the other formats, which have tolerances of their
+    own; None where there are none.
     """
     return [{name: _fields(entry).get(name) for name in COLUMNS} for entry in entries]
 
@@ -48,14 +51,17 @@ def markdown(entries: Sequence[Entry]) -> str:
 def _fields(entry: Entry) -> dict[str, Any]:
     facts = dict(entry.facts)
     if entry.state == DONE:
-        facts["parity"] = max(facts["parity"].values(), default=None)
+        found, names = facts["parity"], {read_back(name) for name in FORMATS}
+        parts = {"parity": found.keys() - names, "formats": found.keys() & names}
+        for column, titles in parts.items():
+            facts[column] = max((found[title] for title in titles), default=None)
     return {"name": entry.name, "state": entry.state, **facts}
 
 
 def _cell(column: str, value: Any) -> str:
     if value is None:
         return "-"
-    if column == "parity":
+    if column in ERRORS:
         return f"{value:.1e}"
     if isinstance(value, float):
         return f"{value:,.1f}"

@@ -48,7 +48,7 @@ def summary(card: Card) -> str:
     claim = COMPARED if card.compared_with_timm else NOT_COMPARED
     what = "" if card.num_classes else ", without its classifier: a feature extractor"
     return (
-        f"`{card.model}`{what}, converted from PyTorch (timm) by vit_tf, "
+        f"`{card.model}`{what}, timm's model in TensorFlow, converted by vit_tf, "
         f"which\n{claim}."
     )
 

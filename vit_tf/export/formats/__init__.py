@@ -201,6 +201,11 @@ def check_formats(names: Sequence[str], dtype: str, representative: str) -> None
         raise ValueError("formats: " + "; ".join(problems))
 
 
+def read_back(name: str) -> str:
+    """The title of the report on a format."""
+    return f"{FORMATS[name].title} read back"
+
+
 def write_format(name: str, converted: Converted) -> None:
     """Writes a format into a bundle.
 
@@ -238,7 +243,7 @@ def compare_format(
         {LOGITS: logits},
         {LOGITS: found},
         form.tolerances[described["dtype"]],
-        f"{form.title} read back",
+        read_back(name),
     )
     if not form.represented or not described["model"]["num_classes"]:
         return report
