@@ -151,6 +151,7 @@ def run() -> None:
     _RECEIVED.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    sys.unraisablehook = _unraisable
     try:
         if not {"--help", "--helpfull", "-h", "--helpshort"} & set(sys.argv):
             quiet.import_tensorflow()
@@ -169,6 +170,12 @@ def run() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     _RECEIVED.append(signal.Signals(number))
     raise KeyboardInterrupt
+
+
+def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """A request to stop that meets a finalizer is lost there: `_stop_if_asked`."""
+    if not (_RECEIVED and unraisable.exc_type is KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 def _stop_if_asked() -> None:

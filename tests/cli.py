@@ -40,7 +40,7 @@ def run(*arguments: object) -> Result:
     """What `python convert.py ARGUMENTS` does, but for its start."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    saved = flagsaver.save_flag_values()
+    saved, hook = flagsaver.save_flag_values(), sys.unraisablehook
     sys.argv = ["convert.py", *map(str, arguments)]
     code: object = "convert.py returned, and said no exit code"
     try:
@@ -49,7 +49,7 @@ def run(*arguments: object) -> Result:
     except SystemExit as stop:
         code = stop.code or 0
     finally:
-        sys.argv = argv
+        sys.argv, sys.unraisablehook = argv, hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
         flagsaver.restore_flag_values(saved)

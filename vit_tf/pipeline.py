@@ -185,6 +185,7 @@ def convert(
         converted = Converted(folder, described, origin["dtypes"], real)
         _write(beside, dataclasses.replace(converted, model=model), progress)
         del model
+        bench.collect()  # what comes takes its memory
         _write(beside, converted, progress)
         progress("read back what was written")
         result_hashes = background.submit(bundle.hashes, folder)

@@ -70,10 +70,14 @@ class Workbench:
             self._template_key = key
         self._template.save(directory)
 
+    def collect(self) -> None:
+        """Gives back the memory of a model that is no longer in use, and not kept."""
+        if self._template is None:
+            gc.collect()
+
     def load(self, directory: Path) -> Any:
         """What `tf.saved_model.load` gives of the folder that was saved last."""
         if self._template is None:
-            gc.collect()  # the model that was saved: this takes its memory
             return tf.saved_model.load(str(directory))
         loaded = self._template.load(directory)
         if not self._frozen:  # the collector need not go through all of this again
