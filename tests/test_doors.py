@@ -147,7 +147,7 @@ def test_a_layer_of_a_keras_model(bundles, logits):
 
 
 def test_the_command_line_of_tensorflow(bundles, logits, tmp_path):
-    tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    tool = [Path(sys.executable).with_name("saved_model_cli")]
     which = ["--dir", str(bundles / "plain"), "--tag_set", "serve"]
     which += ["--signature_def", "serving_default"]
     inputs = ["--inputs", f"images={bundles / 'images.npy'}"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+import tensorflow_hub as hub
 from bundles import LICENSE, changed, listed, rewritten, shared
 from cli import tree
 from fake_server import Served, serving
@@ -224,7 +225,6 @@ def test_an_archive_is_the_same_wherever_it_is_made(original, copy, tmp_path):
 
 
 def test_tensorflow_hub_loads_the_archive(original, tmp_path, monkeypatch):
-    hub = pytest.importorskip("tensorflow_hub")
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     published(original, f"tar:{tmp_path}")
     content = (tmp_path / "deit_micro.tar.gz").read_bytes()
