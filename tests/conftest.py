@@ -56,6 +56,15 @@ def model(config, tensors):
     return proof.filled(config, tensors, "float32")
 
 
+@pytest.fixture(scope="session")
+def every_kind(tmp_path_factory):
+    """A SavedModel that is one model of every kind, and these by name."""
+    from kinds_in_one import save
+
+    directory = tmp_path_factory.mktemp("every_kind") / "saved_model"
+    return directory, save(directory)
+
+
 def pytest_collection_finish():
     """Modules and tests stay: the garbage collector need not go through them."""
     gc.freeze()

@@ -17,7 +17,11 @@ from vit_tf.export import saved_model
 from vit_tf.export.formats import tfjs
 
 SCRIPT = Path(__file__).with_name("in_node.js")
-OTHERS = ("vit_base_patch16_siglip_224", "vit_small_r26_s32_224")
+OTHERS = (
+    "vit_tiny_patch16_224",
+    "vit_base_patch16_siglip_224",
+    "vit_small_r26_s32_224",
+)
 
 
 @pytest.mark.parametrize("name", KINDS + OTHERS)

@@ -11,7 +11,6 @@ from vit_tf import models, proof
 from vit_tf.export import saved_model
 
 KINDS = (
-    "vit_tiny_patch16_224",
     "deit_tiny_distilled_patch16_224",
     "cait_xxs24_224",
     "swin_tiny_patch4_window7_224",

@@ -3,18 +3,18 @@
 import sys
 
 import pytest
-from kinds_in_one import errors, images, save
+from kinds_in_one import errors, images
 
 from vit_tf.export.formats import onnx
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(every_kind, tmp_path_factory):
     """A file, and the models that are in it."""
-    folder = tmp_path_factory.mktemp("onnx")
-    models = save(folder / "saved_model")
-    onnx.write(folder / "saved_model", folder / "model.onnx")
-    return folder / "model.onnx", models
+    saved_model, models = every_kind
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    onnx.write(saved_model, path)
+    return path, models
 
 
 @pytest.mark.parametrize("batch", [1, 3])

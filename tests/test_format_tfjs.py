@@ -8,7 +8,7 @@ import json
 import sys
 
 import pytest
-from kinds_in_one import errors, images, micro_model, save
+from kinds_in_one import errors, images, micro_model
 
 from vit_tf.export import saved_model
 from vit_tf.export.formats import own_process, tfjs
@@ -17,25 +17,28 @@ ACTIVATIONS = {"Relu", "Relu6", "Elu", "LeakyRelu", "Sigmoid", "Prelu"}  # TF.js
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A folder, another, and the models that both are of."""
-    folder = tmp_path_factory.mktemp("tfjs")
-    models = save(folder / "saved_model")
-    for name in ("one", "two"):
-        tfjs.write(folder / "saved_model", folder / name)
-    return folder / "one", folder / "two", models
+def written(every_kind, tmp_path_factory):
+    """A folder, and the models that are in it."""
+    saved_model, models = every_kind
+    path = tmp_path_factory.mktemp("tfjs") / "tfjs"
+    tfjs.write(saved_model, path)
+    return path, models
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_every_kind_gives_its_logits(written, batch):
-    path, _, models = written
+    path, models = written
     found = errors(tfjs.run(path, images(batch)), images(batch), models)
     assert max(found.values()) < 1e-6, found
 
 
-def test_two_writes_are_equal(written):
-    one, two, _ = written
-    contents = [{p.name: p.read_bytes() for p in f.iterdir()} for f in (one, two)]
+def test_two_writes_are_equal(tmp_path):
+    model = micro_model("swinv2_tiny_window8_256")
+    saved_model.save(model, tmp_path / "saved_model")
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        tfjs.write(tmp_path / "saved_model", folder)
+    contents = [{p.name: p.read_bytes() for p in f.iterdir()} for f in folders]
     assert contents[0] == contents[1]
     assert len(contents[0]) > 1
 
@@ -70,8 +73,8 @@ def test_what_the_converter_refuses_is_said_and_nothing_stays(tmp_path):
     assert not {"tensorflowjs", "jax"} & set(sys.modules)
 
 
-def test_weights_that_no_protobuf_holds_are_refused(written, tmp_path, monkeypatch):
+def test_weights_that_no_protobuf_holds_are_refused(every_kind, tmp_path, monkeypatch):
     monkeypatch.setattr(own_process, "LARGEST", 1000)
     message = r"^tensorflowjs: \d+ bytes of weights found, less than 1000 expected"
     with pytest.raises(ValueError, match=message):
-        tfjs.write(written[0].with_name("saved_model"), tmp_path / "tfjs")
+        tfjs.write(every_kind[0], tmp_path / "tfjs")

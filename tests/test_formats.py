@@ -127,6 +127,11 @@ def test_litert_has_named_inputs_and_outputs_and_integers(converted):
         assert wholly == (path.name == "model_int8.tflite")
 
 
+@pytest.mark.parametrize(
+    "converted",
+    ["deit_tiny_distilled_patch16_224", "swinv2_tiny_window8_256"],
+    indirect=True,
+)
 def test_two_conversions_give_the_same_bytes(converted, photographs, tmp_path):
     """But for a `.keras`, a zip that holds when it was saved."""
     config, conversion = converted
