@@ -20,6 +20,8 @@ def test_lora_trains_its_products_and_merges_into_a_plain_model(config, tensors,
     projections = [f"blocks.{i}.attn.{p}" for i in range(2) for p in ("qkv", "proj")]
     products = {f"{p}.lora_{x}.weight" for p in projections for x in "AB"}
     assert trainable(model) == products | {"head.weight", "head.bias"}
+    paths = {variable.path for variable in model.trainable_variables}
+    assert len(paths) == len(products) + 2  # which an optimizer tells apart
 
     optimizer = create_optimizer(model, lr=1e-2, weight_decay=0.05, layer_decay=0.9)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

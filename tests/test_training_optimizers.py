@@ -1,5 +1,9 @@
 """What an optimizer is told of each variable, and what Keras does with it."""
 
+import subprocess
+import sys
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -123,6 +127,39 @@ def test_rows_that_are_read_twice_count_once_in_the_norm():
     step = before - kernel.numpy()  # (0, 2, 0) in each column, of norm 4
     np.testing.assert_allclose(step[1], np.full(4, 2 / (4 + 1e-6)), rtol=1e-13)
     assert not step[[0, 2]].any()
+
+
+def test_replicas_clip_what_they_have_together():
+    """In a process of its own: TensorFlow's devices are fixed once it has begun."""
+    code = """
+import keras, tensorflow as tf
+from vit_tf.training import SGD
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    weight = keras.Variable([3.0, 4.0])
+    optimizer = SGD(1.0, momentum=0.0, nesterov=False, clip_grad=1.0)
+    optimizer.build([weight])
+def replica():
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    optimizer.apply([tf.one_hot(number, 2) * [3.0, 4.0]], [weight])
+tf.function(lambda: strategy.run(replica))()
+print(*weight.numpy().round(4))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2.4 3.2\n"  # a step of length 1 in the direction (3, 4)
+
+
+def test_replicas_do_not_accumulate(model, monkeypatch):
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: two)
+    with pytest.raises(ValueError, match="grad_accum_steps=4 with 2 replicas"):
+        create_optimizer(model, lr=0.1, grad_accum_steps=4)
 
 
 def test_mixed_precision_scales_the_loss_and_passes_over_what_overflows():

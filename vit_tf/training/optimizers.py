@@ -330,10 +330,17 @@ def create_optimizer(
         model_ema_warmup: Whether that decay rises from 0.
 
     Raises:
-        ValueError: if there is no such optimizer, or nothing to train.
+        ValueError: if there is no such optimizer, or nothing to train; if gradients are
+            to be accumulated by several replicas, which Keras does not do.
     """
     if opt not in _OPTIMIZERS:
         raise ValueError(f"opt={opt!r}: expected one of {list(_OPTIMIZERS)}")
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if grad_accum_steps > 1 and replicas > 1:
+        raise ValueError(
+            f"grad_accum_steps={grad_accum_steps} with {replicas} replicas: expected "
+            "1; Keras accumulates gradients on one device alone"
+        )
     groups = _groups(
         model,
         weight_decay=weight_decay,
