@@ -103,7 +103,7 @@ def timm_step(setting: Setting, *, checkpointed: bool = False) -> Step:
         loss = torch.nn.functional.cross_entropy(module(inputs), labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

@@ -202,9 +202,15 @@ def test_what_is_not_in_a_group_is_an_error():
         SGD(0.1, groups=GROUPS[:1]).build(variables())
 
 
-def test_settings_of_all_variables_are_refused_where_groups_have_them():
-    with pytest.raises(ValueError, match="expected neither; a group"):
-        AdamW(0.1, weight_decay=0.1)
+@pytest.mark.parametrize("cls", EVERY)
+def test_one_weight_decay_for_all_is_refused(cls):
+    with pytest.raises(ValueError, match="expected None; groups have theirs"):
+        cls(0.1, weight_decay=0.1)
+
+
+def test_what_is_not_computed_is_refused():
+    with pytest.raises(ValueError, match="amsgrad=True: expected False"):
+        AdamW(0.1, amsgrad=True)
 
 
 def test_an_unknown_optimizer_is_an_error(model):

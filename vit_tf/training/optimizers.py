@@ -44,7 +44,7 @@ class _Grouped:
         **kwargs: Those of Keras's optimizer of the same name.
 
     Raises:
-        ValueError: when built, if a variable is in no group.
+        ValueError: for Keras's `weight_decay`; when built, for a variable in no group.
     """
 
     def __init__(
@@ -56,6 +56,10 @@ class _Grouped:
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if self.weight_decay is not None:
+            raise ValueError(
+                f"weight_decay={self.weight_decay}: expected None; groups have theirs"
+            )
         self.groups = tuple(groups)
         self.clip_grad = clip_grad
         self.ema_warmup = ema_warmup
@@ -148,17 +152,25 @@ class AdamW(_Grouped, keras.optimizers.Adam):
         epsilon: torch's default; Keras's is ten times it.
         **kwargs: Those of `keras.optimizers.Adam`; and `groups`, `clip_grad` and
             `ema_warmup`, see `create_optimizer`.
+
+    Raises:
+        ValueError: for `amsgrad`, and as `_Grouped` does.
     """
 
-    def __init__(self, learning_rate=0.001, *, epsilon: float = 1e-8, **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        *,
+        epsilon: float = 1e-8,
+        **kwargs,
+    ):
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
-        if self.amsgrad or self.weight_decay is not None:
-            raise ValueError(
-                f"amsgrad={self.amsgrad}, weight_decay={self.weight_decay}: expected "
-                "neither; a group has its own weight_decay"
-            )
+        if self.amsgrad:
+            raise ValueError("amsgrad=True: expected False; it is not computed here")
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
         lr, decay = self._own(variable, learning_rate)
         if decay:
             variable.assign_sub(variable * (lr * decay))
@@ -202,7 +214,7 @@ class Lamb(_Grouped, keras.optimizers.Lamb):
 
     def __init__(
         self,
-        learning_rate=0.001,
+        learning_rate: float | LearningRateSchedule = 0.001,
         *,
         epsilon: float = 1e-6,
         max_grad_norm: float | None = 1.0,
@@ -211,7 +223,9 @@ class Lamb(_Grouped, keras.optimizers.Lamb):
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
         self.max_grad_norm = max_grad_norm
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
         lr, decay = self._own(variable, learning_rate)
         index = self._get_variable_index(variable)
         m, v = self._momentums[index].value, self._velocities[index].value
@@ -262,7 +276,7 @@ class SGD(_Grouped, keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate=0.01,
+        learning_rate: float | LearningRateSchedule = 0.01,
         *,
         momentum: float = 0.9,
         nesterov: bool = True,
@@ -272,7 +286,9 @@ class SGD(_Grouped, keras.optimizers.SGD):
             learning_rate=learning_rate, momentum=momentum, nesterov=nesterov, **kwargs
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
         lr, decay = self._own(variable, learning_rate)
         gradient = ops.cast(gradient, variable.dtype)
         if decay:
