@@ -32,10 +32,7 @@ import dataclasses
 import functools
 import itertools
 import json
-import random
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -46,8 +43,6 @@ from tqdm import tqdm
 
 from vit_tf import quiet
 
-REST = 0.05  # seconds before each timed call
-WARM_UP = 3  # calls, the first of which compiles
 EAGER, COMPILED = "timm eager", "torch.compile"
 DTYPES = {"cpu": ["float32"], "gpu": ["float32", "bfloat16"]}
 HEADER = (
@@ -108,7 +103,7 @@ def compare(setting: Setting) -> dict[str, float]:
     contenders = timm_calls(setting) | our_calls(setting)
     logits = {name: call() for name, call in contenders.items()}
     check_same(logits, TOLERANCES[setting.dtype])
-    return timed(contenders, setting.rounds)
+    return measure.timed(contenders, setting.rounds)
 
 
 def configure(setting: Setting) -> None:
@@ -147,7 +142,7 @@ def timm_calls(setting: Setting) -> dict[str, Call]:
     from vit_tf.proof import original
 
     device = {"cpu": "cpu", "gpu": "cuda"}[setting.device]
-    config, tensors, images = material(setting)
+    config, tensors, images = measure.material(setting.model, setting.batch)
     module = original(config, tensors, "float32").module
     module = copy.deepcopy(module).to(device)  # in torch's own memory, not NumPy's
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
@@ -170,7 +165,7 @@ def our_calls(setting: Setting) -> dict[str, Call]:
     from vit_tf.export import saved_model
     from vit_tf.proof import filled
 
-    config, tensors, images = material(setting)
+    config, tensors, images = measure.material(setting.model, setting.batch)
     model = filled(config, tensors, POLICIES[setting.dtype])
     inputs = tf.constant(images)
     with tempfile.TemporaryDirectory() as folder:
@@ -188,17 +183,6 @@ def our_calls(setting: Setting) -> dict[str, Call]:
     return {name: functools.partial(call, f) for name, f in functions.items()}
 
 
-def material(setting: Setting) -> tuple:
-    """The configuration, random weights and random images of a setting."""
-    from vit_tf import get_config
-    from vit_tf.proof import random_images
-    from vit_tf.source import read
-
-    config = get_config(setting.model)
-    config.parity.images = setting.batch
-    return config, read(config, "random:0").tensors, random_images(config)
-
-
 def check_same(logits: Mapping[str, np.ndarray], tolerance: float) -> None:
     """
     Raises:
@@ -213,22 +197,6 @@ def check_same(logits: Mapping[str, np.ndarray], tolerance: float) -> None:
     }
     if wrong := {name: e for name, e in errors.items() if not e <= tolerance}:
         raise ValueError(f"logits differ from timm's by {wrong}; at most {tolerance}")
-
-
-def timed(contenders: Mapping[str, Call], rounds: int) -> dict[str, float]:
-    """The median milliseconds of each, called in turn."""
-    for call in contenders.values():
-        for _ in range(WARM_UP):
-            call()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    order = random.Random(0)
-    for _ in range(rounds):
-        for name in order.sample(list(contenders), len(contenders)):
-            time.sleep(REST)
-            begin = time.perf_counter()
-            contenders[name]()
-            times[name].append(1e3 * (time.perf_counter() - begin))
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def settings(

@@ -3,14 +3,18 @@
 import contextlib
 import multiprocessing
 import os
+import random
+import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 CORES = len(os.sched_getaffinity(0))
+REST = 0.05  # seconds before each timed call
+WARM_UP = 3  # calls, the first of which compiles
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -23,6 +27,33 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def material(name: str, batch: int) -> tuple:
+    """A model's configuration, random weights, and `batch` random images."""
+    from vit_tf import get_config
+    from vit_tf.proof import random_images
+    from vit_tf.source import read
+
+    config = get_config(name)
+    config.parity.images = batch
+    return config, read(config, "random:0").tensors, random_images(config)
+
+
+def timed(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The median milliseconds of each, called in turn."""
+    for call in contenders.values():
+        for _ in range(WARM_UP):
+            call()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    order = random.Random(0)
+    for _ in range(rounds):
+        for name in order.sample(list(contenders), len(contenders)):
+            time.sleep(REST)
+            begin = time.perf_counter()
+            contenders[name]()
+            times[name].append(1e3 * (time.perf_counter() - begin))
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 @contextlib.contextmanager

@@ -35,6 +35,8 @@ LAYOUTS: dict[type[keras.layers.Layer], dict[str, Layout]] = {
     keras.layers.Dense: {
         "kernel": Layout("weight", (1, 0)),
         "bias": Layout("bias"),
+        "lora_kernel_a": Layout("lora_A.weight", (1, 0)),  # as PEFT names them
+        "lora_kernel_b": Layout("lora_B.weight", (1, 0)),
     },
     keras.layers.Conv2D: {
         "kernel": Layout("weight", (2, 3, 1, 0)),

@@ -15,7 +15,8 @@ class BatchNorm2d(keras.layers.Layer):
     In training each batch is normalised by its own mean and (biased) variance, and the
     running statistics move towards its mean and its *unbiased* variance. Keras's own
     layer moves towards the biased one, and keeps no count of the batches. Half
-    precision is normalised in float32.
+    precision is normalised in float32. A layer that is not `trainable` normalises by
+    the running statistics, as Keras's own.
 
     Args:
         eps: Added to the variance.
@@ -65,7 +66,7 @@ class BatchNorm2d(keras.layers.Layer):
         dtype = keras.backend.result_type(x.dtype, "float32")
         y = ops.cast(x, dtype)
         mean, variance = self.running_mean, self.running_var
-        if training:
+        if training and self.trainable:
             mean = ops.mean(y, axis=(0, 1, 2))
             variance = ops.mean(ops.square(y - mean), axis=(0, 1, 2))
             self._track(mean, variance, count=math.prod(ops.shape(y)[:3]))
