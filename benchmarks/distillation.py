@@ -1,0 +1,163 @@
+"""Distillation on real data: what a student gains of a teacher, and of its own token.
+
+    python benchmarks/distillation.py
+    python benchmarks/distillation.py --on=validation
+
+scikit-learn's digits, few of them: 200 images to train on, of `examples/digits`' 1,437;
+the other 1,237 are for validation, and the held-out 360 are what is reported. The teacher
+is a small convolutional network, trained here on the same 200 images. The students are
+the DeiT of `examples/digits`, in three ways that differ in nothing else:
+
+* no teacher: a class token, and labels;
+* no token: labels and the teacher's hard decisions on the one head ("usual distillation"
+  of the DeiT paper);
+* token: labels on the class head, the teacher's hard decisions on the distillation head.
+
+Each is trained from three seeds, and with each seed a teacher of its own. What was
+chosen (sizes, epochs, rates) was chosen with --on=validation. It ends with an error if
+the student with the token is not above the same student without a teacher, on average.
+"""
+
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import measure
+import numpy as np
+from absl import app, flags
+from tqdm import tqdm
+
+from vit_tf import quiet
+
+HEADER = ("held-out top-1, %", "seed 0", "seed 1", "seed 2", "mean", "spread")
+TEACHER, ALONE, USUAL, TOKEN = "teacher", "no teacher", "no token", "token"
+SEEDS = (0, 1, 2)
+MODEL_ARGS = dict(
+    img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=48, depth=4,
+    num_heads=3,
+)  # fmt: skip
+TRAINING_IMAGES, BATCH, EPOCHS, RATE = 200, 50, 200, 1e-3
+_ON = flags.DEFINE_enum(
+    "on", "test", ["test", "validation"], "which images top-1 is measured on"
+)
+Split = tuple[np.ndarray, np.ndarray]  # images and labels
+
+
+def splits(on: str) -> tuple[Split, Split]:
+    """(images, labels) to train on, and to be measured on."""
+    from sklearn.model_selection import train_test_split
+
+    sys.path.append(str(Path(__file__).parents[1] / "examples" / "digits"))
+    import digits
+
+    known, held_out = digits.splits()
+    images, others, labels, other_labels = train_test_split(
+        *known, train_size=TRAINING_IMAGES, random_state=0, stratify=known[1]
+    )
+    measured = held_out if on == "test" else (others, other_labels)
+    return (images, labels), measured
+
+
+def shifted(image, seed):
+    """A digit moved by up to a pixel along each axis."""
+    import tensorflow as tf
+
+    padded = tf.pad(image, ((1, 1), (1, 1), (0, 0)), constant_values=image[0, 0, 0])
+    return tf.image.stateless_random_crop(padded, image.shape, seed)
+
+
+def trained(model, training: Split, seed: int):
+    """`model` after the recipe that all of them share."""
+    import keras
+    import tensorflow as tf
+
+    def augmented(index, sample):
+        image, label = sample
+        return shifted(image, (seed, index)), label
+
+    steps = EPOCHS * TRAINING_IMAGES // BATCH
+    images = tf.data.Dataset.from_tensor_slices(training)
+    images = images.shuffle(TRAINING_IMAGES, seed=seed).repeat(EPOCHS).enumerate()
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - steps // 20, warmup_target=RATE, warmup_steps=steps // 20
+    )
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=0.05),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    model.fit(images.map(augmented).batch(BATCH).prefetch(2), shuffle=False, verbose=0)
+    return model
+
+
+def convolutional_network():
+    """The teacher: three convolutions, 10 logits."""
+    import keras
+
+    layers = [keras.Input((8, 8, 1))]
+    for width in (32, 64, 64):
+        layers.append(keras.layers.Conv2D(width, 3, padding="same", use_bias=False))
+        layers += [keras.layers.BatchNormalization(), keras.layers.ReLU()]
+        layers.append(keras.layers.MaxPooling2D(2))
+    layers += [keras.layers.Flatten(), keras.layers.Dropout(0.5)]
+    return keras.Sequential([*layers, keras.layers.Dense(10)])
+
+
+def contenders(seed: int, training: Split, step: Callable[[], None]) -> dict:
+    """Each student of a seed, and its teacher, trained."""
+    import keras
+
+    import vit_tf
+    from vit_tf.training import Distiller
+
+    def student(name: str):
+        keras.utils.set_random_seed(seed)
+        return vit_tf.create_model(name, **MODEL_ARGS)
+
+    def done(model):
+        trained(model, training, seed)
+        step()
+        return model
+
+    keras.utils.set_random_seed(seed)
+    teacher = done(convolutional_network())
+    plain, distilled = "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"
+    return {
+        TEACHER: teacher,
+        ALONE: done(student(plain)),
+        USUAL: done(Distiller(student(plain), teacher)).student,
+        TOKEN: done(Distiller(student(distilled), teacher)).student,
+    }
+
+
+def top1(model, measured: Split) -> float:
+    """Percent of the images that are classified right."""
+    images, labels = measured
+    decided = model.predict(images, batch_size=len(images), verbose=0).argmax(1)
+    return 100 * float(np.mean(decided == labels))
+
+
+def main(argv: list[str]) -> None:
+    quiet.drop_notes()
+    training, measured = splits(_ON.value)
+    found: dict[str, list[float]] = {}
+    with measure.conditions():
+        with tqdm(total=4 * len(SEEDS), unit="model") as progress:
+            for seed in SEEDS:
+                for name, model in contenders(seed, training, progress.update).items():
+                    found.setdefault(name, []).append(top1(model, measured))
+        print(f"{len(training[0])} images to train on, {len(measured[0])} measured on")
+        rows = [
+            (name, *values, statistics.mean(values), statistics.stdev(values))
+            for name, values in found.items()
+        ]
+        print(measure.table(HEADER, rows))
+    gain = statistics.mean(found[TOKEN]) - statistics.mean(found[ALONE])
+    if gain <= 0:
+        sys.exit(f"distillation: error: the token's student gains {gain:.2f} points")
+
+
+if __name__ == "__main__":
+    quiet.import_tensorflow()
+    app.run(main)
