@@ -3,15 +3,16 @@
     python benchmarks/distillation.py
     python benchmarks/distillation.py --on=validation
 
-scikit-learn's digits, few of them: 200 images to train on, of `examples/digits`' 1,437;
-the other 1,237 are for validation, and the held-out 360 are what is reported. The teacher
-is a small convolutional network, trained here on the same 200 images. The students are
-the DeiT of `examples/digits`, in three ways that differ in nothing else:
+scikit-learn's digits, few of them: 200 images to train on, of the 1,437 that
+`examples/digits` trains on; the other 1,237 are for validation, and the held-out 360
+are what is reported. The teacher is a small convolutional network, trained here on the
+same 200 images. The students are the DeiT of `examples/digits`, in three ways that
+differ in nothing else:
 
 * no teacher: a class token, and labels;
-* no token: labels and the teacher's hard decisions on the one head ("usual distillation"
-  of the DeiT paper);
-* token: labels on the class head, the teacher's hard decisions on the distillation head.
+* no token: labels and the teacher's decisions on the one head (what the DeiT paper
+  calls usual distillation, with hard labels);
+* token: labels on the class head, the teacher's decisions on the distillation head.
 
 Each is trained from three seeds, and with each seed a teacher of its own. What was
 chosen (sizes, epochs, rates) was chosen with --on=validation. It ends with an error if
@@ -134,7 +135,7 @@ def contenders(seed: int, training: Split, step: Callable[[], None]) -> dict:
 def top1(model, measured: Split) -> float:
     """Percent of the images that are classified right."""
     images, labels = measured
-    decided = model.predict(images, batch_size=len(images), verbose=0).argmax(1)
+    decided = np.argmax(model(images, training=False), axis=1)
     return 100 * float(np.mean(decided == labels))
 
 

@@ -39,7 +39,7 @@ def equation(kind, tau, teacher, student):
     return tau**2 * divergence.mean()
 
 
-@pytest.mark.parametrize("kind, tau, alpha", KINDS)
+@pytest.mark.parametrize(("kind", "tau", "alpha"), KINDS)
 def test_each_loss_and_its_gradient_are_the_papers(kind, tau, alpha):
     loss = (
         HardDistillation(dtype="float64")
@@ -82,7 +82,8 @@ def timm_task(kind, tau, alpha, module, teacher):
 
 
 @pytest.mark.parametrize(
-    "name, kind, tau, alpha", [(TOKEN, *kind) for kind in KINDS] + [(PLAIN, *KINDS[2])]
+    ("name", "kind", "tau", "alpha"),
+    [*((TOKEN, *kind) for kind in KINDS), (PLAIN, *KINDS[2])],
 )
 def test_the_loss_and_every_gradient_of_a_student_are_those_of_timms_task(
     name, kind, tau, alpha, in_float64
@@ -116,9 +117,7 @@ def test_the_loss_and_every_gradient_of_a_student_are_those_of_timms_task(
         tau=tau,
         teacher_inputs=teacher_images(of_student, of_teacher),
     )
-    distiller.compile(
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    )
+    distiller.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     entries = [entry for entry in mapping.entries(student) if entry.weight.trainable]
     with tf.GradientTape() as tape:
         output = distiller(tf.constant(images), training=True)
@@ -219,10 +218,10 @@ def test_a_bundle_is_a_teacher_and_a_function_is_one(tmp_path_factory):
 
 def test_the_loss_weighs_images_as_it_is_told():
     teacher, student, weights = logits(0), logits(1), np.array([0.0, 1, 2, 0, 1])
-    candidate = SoftDistillation(2.0, dtype="float64")(teacher, student, weights)
-    one = [SoftDistillation(2.0, dtype="float64")(teacher[i : i + 1], student[i : i + 1])
-           for i in range(5)]  # fmt: skip
-    np.testing.assert_allclose(candidate, np.sum(weights * np.array(one)) / 5)
+    loss = SoftDistillation(2.0, dtype="float64")
+    each = [loss(teacher[i : i + 1], student[i : i + 1]) for i in range(5)]
+    expected = np.sum(weights * np.array(each)) / 5
+    np.testing.assert_allclose(loss(teacher, student, weights), expected)
 
 
 def test_a_teachers_images_have_its_size_and_its_normalisation():
@@ -254,6 +253,4 @@ def test_errors_name_what_was_found_and_what_was_expected(tmp_path):
     with pytest.raises(ValueError, match="3 classes found, the student's 7 expected"):
         distiller.compute_loss(images, labels, distiller(images, training=True))
     with pytest.raises(ValueError, match="1 channels found, the student's 3 expected"):
-        teacher_images(
-            DataConfig(), DataConfig((1, 28, 28), mean=(0.5,), std=(0.5,))
-        )
+        teacher_images(DataConfig(), DataConfig((1, 28, 28), mean=(0.5,), std=(0.5,)))

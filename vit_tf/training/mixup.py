@@ -30,8 +30,8 @@ class Mixup:
 
     Keras's `MixUp` and `CutMix` are others. They draw a weight for each image in every
     case, partners by a permutation, and CutMix the alpha itself; its boxes lie inside
-    the image, with edges between pixels; neither switches between the two, smooths
-    labels, or can repeat the draws of a step.
+    the image, with edges between pixels; neither switches between the two or smooths
+    labels, and draws are from the state of a generator, not from a step's seed.
 
     A batch may be of an odd size, which timm refuses: its middle image is its own
     partner.
@@ -72,7 +72,10 @@ class Mixup:
         low, high = self.cutmix_minmax or (0, 1)
         alphas = (self.mixup_alpha, self.cutmix_alpha)
         expected = {
-            "mixup_alpha": (min(alphas) >= 0 < max(alphas), "it or cutmix_alpha above 0"),
+            "mixup_alpha": (
+                min(alphas) >= 0 < max(alphas),
+                "it or cutmix_alpha above 0",
+            ),
             "cutmix_minmax": (0 <= low < high <= 1, "(least, largest) from 0 to 1"),
             "prob": (0 <= self.prob <= 1, "from 0 to 1"),
             "switch_prob": (0 <= self.switch_prob <= 1, "from 0 to 1"),
@@ -151,7 +154,9 @@ class Mixup:
         box = tf.where(cut[:, None], box, tf.zeros_like(box))
         if self.correct_lam or self.cutmix_minmax is not None:
             area = (box[:, 1] - box[:, 0]) * (box[:, 3] - box[:, 2])
-            lam = tf.where(cut, 1.0 - tf.cast(area / tf.reduce_prod(size), lam.dtype), lam)
+            lam = tf.where(
+                cut, 1.0 - tf.cast(area / tf.reduce_prod(size), lam.dtype), lam
+            )
         return Mixing(lam, cut, box)
 
     def _cut_prob(self) -> float:
@@ -247,7 +252,9 @@ def _beta(alpha: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     def log_gamma(seed: tf.Tensor) -> tf.Tensor:
         of_gamma, of_uniform = tf.unstack(tf.random.split(seed, 2))
         shape = tf.shape(alpha)
-        gamma = tf.random.stateless_gamma(shape, of_gamma, alpha + 1.0, dtype=tf.float64)
+        gamma = tf.random.stateless_gamma(
+            shape, of_gamma, alpha + 1.0, dtype=tf.float64
+        )
         uniform = tf.random.stateless_uniform(shape, of_uniform, dtype=tf.float64)
         return tf.math.log(gamma) + tf.math.log1p(-uniform) / alpha
 

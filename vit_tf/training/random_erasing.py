@@ -14,8 +14,8 @@ class RandomErasing:
     """timm's `RandomErasing`: arguments, defaults and distributions are its own.
 
     Keras's layer of the name is another: it draws each edge by itself, whatever the
-    rectangle's aspect, always one, with edges between pixels; it fills the whole
-    rectangle with noise cut to the images' range, and cannot repeat a step's draws.
+    rectangle's aspect, one rectangle with edges between pixels, noise that is cut to
+    the images' range, and all from the state of a generator, not from a step's seed.
 
     Source: timm/data/random_erasing.py.
 
@@ -25,8 +25,8 @@ class RandomErasing:
         max_area: The largest; both are divided by the number of rectangles.
         min_aspect: The least height of a rectangle relative to its width.
         max_aspect: The largest; by default `1 / min_aspect`.
-        mode: What is there instead: "const" (0), "rand" (a normal draw for each channel)
-            or "pixel" (one for each value).
+        mode: What is there instead: "const" (0), "rand" (a normal draw for each
+            channel) or "pixel" (one for each value).
         min_count: The least number of rectangles.
         max_count: The largest; by default `min_count`.
 
