@@ -1,5 +1,6 @@
 """The training transform against timm, torchvision and Pillow: bytes and draws."""
 
+import functools
 import io
 import random
 
@@ -48,32 +49,30 @@ def pixels(image):
     return array if array.ndim == 3 else array[..., None]
 
 
-@pytest.fixture(scope="module")
-def operate():
-    """Any operation by its number, each traced once for each number of channels."""
+@functools.cache
+def operations(channels):
+    """Any operation by its number, all traced once."""
 
-    @tf.function(reduce_retracing=True)
     def operated(image, number, magnitude, sign, bicubic):
-        draw, fill = Draw(magnitude, sign, bicubic), FILL[: image.shape[-1]]
+        draw, fill = Draw(magnitude, sign, bicubic), FILL[:channels]
         branches = [
             lambda operation=operation: operation(image, draw, fill)
             for operation in OPERATIONS.values()
         ]
         return tf.switch_case(number, branches)
 
-    def call(image, name, magnitude, sign, bicubic):
-        number = tf.constant(list(OPERATIONS).index(name))
-        values = tf.constant(magnitude, tf.float64), tf.constant(sign, tf.float64)
-        return operated(tf.constant(image), number, *values, tf.constant(bicubic))
-
-    return call
+    number, real = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.float64)
+    image = tf.TensorSpec((None, None, channels), tf.uint8)
+    signature = (image, number, real, real, tf.TensorSpec((), tf.bool))
+    return tf.function(operated, input_signature=signature, autograph=False)
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_every_operation_gives_the_bytes_that_timm_gives(name, operate, monkeypatch):
+def test_every_operation_gives_the_bytes_that_timm_gives(name, monkeypatch):
     image = IMAGES[name]
+    operate = operations(image.shape[-1])
     differing = []
-    for operation in OPERATIONS:
+    for number, operation in enumerate(OPERATIONS):
         level = auto_augment.LEVEL_TO_ARG[operation] or (lambda magnitude, _: ())
         for magnitude, sign, bicubic in DRAWS:
             monkeypatch.setattr(
@@ -83,10 +82,14 @@ def test_every_operation_gives_the_bytes_that_timm_gives(name, operate, monkeypa
                 Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
             )
             fill = FILL if image.shape[-1] == 3 else FILL[0]
-            expected = auto_augment.NAME_TO_OP[operation](
-                pillow(image), *level(magnitude, {}), resample=resample, fillcolor=fill
-            )
-            candidate = operate(image, operation, magnitude, sign, bicubic)
+            arguments = level(magnitude, {})
+            if operation.startswith("Posterize") and arguments == (0,):
+                expected = np.zeros_like(image)  # Pillow gave that once; it refuses now
+            else:
+                expected = auto_augment.NAME_TO_OP[operation](
+                    pillow(image), *arguments, resample=resample, fillcolor=fill
+                )
+            candidate = operate(image, number, magnitude, sign, bicubic)
             if not np.array_equal(candidate, pixels(expected)):
                 differing.append((operation, magnitude, sign, bicubic))
     assert differing == []
@@ -251,11 +254,12 @@ def test_a_run_that_is_resumed_sees_what_it_would_have_seen():
         DataConfig((3, 16, 16)), auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.5,
         re_mode="pixel", interpolation="random",
     )  # fmt: skip
+    traced = tf.function(transform)
     images = tf.data.Dataset.from_tensors(PHOTOGRAPH).repeat(12).enumerate()
 
     def seen(part):
         mapped = part.map(
-            lambda number, image: transform(image, (3, number)), num_parallel_calls=2
+            lambda number, image: traced(image, (3, number)), num_parallel_calls=2
         )
         return list(mapped.as_numpy_iterator())
 

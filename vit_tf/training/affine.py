@@ -7,6 +7,7 @@ import tensorflow as tf
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
+@tf.function(autograph=False)  # for RandAugment, which calls it often, traced once
 def affine(
     image: tf.Tensor,
     matrix: tf.Tensor,
@@ -27,8 +28,10 @@ def affine(
     shape = tf.shape(image)
     x = tf.range(shape[1], dtype=tf.float64)[None, :] + 0.5
     y = tf.range(shape[0], dtype=tf.float64)[:, None] + 0.5
-    a, b, c, d, e, f = tf.unstack(matrix, num=6)
-    x, y = a * x + b * y + c, d * x + e * y + f  # (H, W)
+    a, _, _, d, _, _ = tf.unstack(matrix, num=6)
+    # Less what is negative: TensorFlow may change the order in which it adds.
+    _, b, c, _, e, f = tf.unstack(-matrix, num=6)
+    x, y = a * x - b * y - c, d * x - e * y - f  # (H, W)
     size = tf.cast(shape, tf.float64)
     inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
     read = {"bilinear": _bilinear, "bicubic": _bicubic}[interpolation]
@@ -51,12 +54,14 @@ def rotate(
         interpolation: "bilinear" or "bicubic".
         fill: A byte for each channel, where what is read lies outside.
     """
-    angle = -degrees * tf.constant(math.pi / 180, tf.float64)
+    angle = -tf.math.floormod(degrees, tf.constant(360, tf.float64)) * tf.constant(
+        math.pi / 180, tf.float64
+    )
     cos, sin = (_rounded(function(angle)) for function in (tf.cos, tf.sin))
     center = tf.cast(tf.shape(image), tf.float64) / 2.0
     x, y = center[1], center[0]
-    c = cos * -x + sin * -y + x
-    f = -sin * -x + cos * -y + y
+    c = cos * -x - sin * y + x
+    f = sin * x - cos * y + y
     matrix = tf.stack([cos, sin, c, -sin, cos, f])
     return affine(image, matrix, interpolation, fill)
 
@@ -92,7 +97,7 @@ def _bicubic(image: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 def _cubic(
     v1: tf.Tensor, v2: tf.Tensor, v3: tf.Tensor, v4: tf.Tensor, d: tf.Tensor
 ) -> tf.Tensor:
-    p2 = -v1 + v3
+    p2 = v3 - v1
     p3 = 2.0 * (v1 - v2) + v3 - v4
     p4 = -v1 + v2 - v3 + v4
     return v2 + d * (p2 + d * (p3 + d * p4))

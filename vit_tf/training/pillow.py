@@ -55,7 +55,11 @@ def solarize_add(image: tf.Tensor, add: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """The () int32 highest bits of each byte: below 0 none, above 8 all."""
+    """The () int32 highest bits of each byte: below 0 none, above 8 all.
+
+    Pillow 13 refuses to keep none, which was black before, and timm at its largest
+    magnitude stops there.
+    """
     mask = 256 - tf.bitwise.left_shift(1, 8 - tf.clip_by_value(bits, 0, 8))
     return tf.cast(tf.bitwise.bitwise_and(tf.cast(image, tf.int32), mask), tf.uint8)
 

@@ -87,16 +87,9 @@ class RandAugment:
         of_choice, of_layers = tf.unstack(tf.random.split(seed, 2))
         chosen = self._chosen(of_choice)
         seeds = tf.random.split(of_layers, self.num_layers)
+        layer = tf.function(self._layer, autograph=False)  # traced once
         for number in range(self.num_layers):
-            of_prob, of_draw = tf.unstack(tf.random.split(seeds[number], 2))
-            draw = self._draw(of_draw)
-            image = tf.cond(
-                tf.random.stateless_uniform((), of_prob) <= self.prob,
-                lambda image=image, draw=draw, index=chosen[number]: self._applied(
-                    image, index, draw
-                ),
-                lambda image=image: image,
-            )
+            image = layer(image, chosen[number], seeds[number])
         return image
 
     def _chosen(self, seed: tf.Tensor) -> tf.Tensor:
@@ -132,12 +125,19 @@ class RandAugment:
             magnitude, tf.where(up, tf.constant(1.0, tf.float64), -1.0), bicubic
         )
 
-    def _applied(self, image: tf.Tensor, index: tf.Tensor, draw: Draw) -> tf.Tensor:
+    def _layer(self, image: tf.Tensor, index: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        of_prob, of_draw = tf.unstack(tf.random.split(seed, 2))
+        draw = self._draw(of_draw)
         branches = [
             lambda operation=OPERATIONS[name]: operation(image, draw, self.fill)
             for name in self.transforms
         ]
-        return tf.ensure_shape(tf.switch_case(index, branches), image.shape)
+        changed = tf.cond(
+            tf.random.stateless_uniform((), of_prob) <= self.prob,
+            lambda: tf.switch_case(index, branches),
+            lambda: image,
+        )
+        return tf.ensure_shape(changed, image.shape)
 
 
 def rand_augment(
