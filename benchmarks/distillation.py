@@ -6,17 +6,21 @@
 scikit-learn's digits, few of them: 200 images to train on, of the 1,437 that
 `examples/digits` trains on; the other 1,237 are for validation, and the held-out 360
 are what is reported. The teacher is a small convolutional network, trained here on the
-same 200 images. The students are the DeiT of `examples/digits`, in three ways that
-differ in nothing else:
+same 200 images. The students are small DeiTs, in three ways that differ in nothing
+else:
 
 * no teacher: a class token, and labels;
-* no token: labels and the teacher's decisions on the one head (what the DeiT paper
-  calls usual distillation, with hard labels);
-* token: labels on the class head, the teacher's decisions on the distillation head.
+* no token: the one head learns from labels and teacher ("usual distillation" in the
+  DeiT paper);
+* token: the class head learns from labels, the distillation head from the teacher.
 
-Each is trained from three seeds, and with each seed a teacher of its own. What was
-chosen (sizes, epochs, rates) was chosen with --on=validation. It ends with an error if
-the student with the token is not above the same student without a teacher, on average.
+Images are moved by up to a pixel, and labels smoothed. Distillation is soft, at the
+paper's temperature. Each student is trained from three seeds, and with each seed a
+teacher of its own. All that was chosen was chosen with --on=validation; with mixup and
+CutMix, or with hard distillation, students were worse there.
+
+It ends with an error if the student with the token is not above both others, on
+average.
 """
 
 import statistics
@@ -35,10 +39,10 @@ HEADER = ("held-out top-1, %", "seed 0", "seed 1", "seed 2", "mean", "spread")
 TEACHER, ALONE, USUAL, TOKEN = "teacher", "no teacher", "no token", "token"
 SEEDS = (0, 1, 2)
 MODEL_ARGS = dict(
-    img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=48, depth=4,
+    img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=48, depth=2,
     num_heads=3,
 )  # fmt: skip
-TRAINING_IMAGES, BATCH, EPOCHS, RATE = 200, 50, 200, 1e-3
+CLASSES, TRAINING_IMAGES, BATCH, STEPS, RATE = 10, 200, 25, 2000, 2e-3
 _ON = flags.DEFINE_enum(
     "on", "test", ["test", "validation"], "which images top-1 is measured on"
 )
@@ -68,27 +72,35 @@ def shifted(image, seed):
     return tf.image.stateless_random_crop(padded, image.shape, seed)
 
 
-def trained(model, training: Split, seed: int):
-    """`model` after the recipe that all of them share."""
-    import keras
+def batches(training: Split, seed: int):
+    """What a run is trained on: images, moved, with smoothed targets."""
     import tensorflow as tf
 
-    def augmented(index, sample):
+    def moved(number, sample):
         image, label = sample
-        return shifted(image, (seed, index)), label
+        target = tf.one_hot(label, CLASSES, 0.9 + 0.1 / CLASSES, 0.1 / CLASSES)
+        return shifted(image, (seed, number)), target
 
-    steps = EPOCHS * TRAINING_IMAGES // BATCH
     images = tf.data.Dataset.from_tensor_slices(training)
-    images = images.shuffle(TRAINING_IMAGES, seed=seed).repeat(EPOCHS).enumerate()
+    images = images.shuffle(TRAINING_IMAGES, seed=seed).repeat().enumerate()
+    return images.map(moved).batch(BATCH).take(STEPS).prefetch(2)
+
+
+def trained(model, samples):
+    """`model` after the recipe that all of them share."""
+    import keras
+
+    warmup = STEPS // 20
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - steps // 20, warmup_target=RATE, warmup_steps=steps // 20
+        0.0, STEPS - warmup, warmup_target=RATE, warmup_steps=warmup
     )
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=0.05),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=False,
+        steps_per_execution=20,
     )
-    model.fit(images.map(augmented).batch(BATCH).prefetch(2), shuffle=False, verbose=0)
+    model.fit(samples, shuffle=False, verbose=0)
     return model
 
 
@@ -117,9 +129,12 @@ def contenders(seed: int, training: Split, step: Callable[[], None]) -> dict:
         return vit_tf.create_model(name, **MODEL_ARGS)
 
     def done(model):
-        trained(model, training, seed)
+        trained(model, batches(training, seed))
         step()
         return model
+
+    def distiller(student):
+        return Distiller(student, teacher, distillation_type="soft", tau=3.0)
 
     keras.utils.set_random_seed(seed)
     teacher = done(convolutional_network())
@@ -127,8 +142,8 @@ def contenders(seed: int, training: Split, step: Callable[[], None]) -> dict:
     return {
         TEACHER: teacher,
         ALONE: done(student(plain)),
-        USUAL: done(Distiller(student(plain), teacher)).student,
-        TOKEN: done(Distiller(student(distilled), teacher)).student,
+        USUAL: done(distiller(student(plain))).student,
+        TOKEN: done(distiller(student(distilled))).student,
     }
 
 
@@ -154,9 +169,9 @@ def main(argv: list[str]) -> None:
             for name, values in found.items()
         ]
         print(measure.table(HEADER, rows))
-    gain = statistics.mean(found[TOKEN]) - statistics.mean(found[ALONE])
-    if gain <= 0:
-        sys.exit(f"distillation: error: the token's student gains {gain:.2f} points")
+    means = {name: statistics.mean(values) for name, values in found.items()}
+    if better := [name for name in (ALONE, USUAL) if means[name] >= means[TOKEN]]:
+        sys.exit(f"distillation: error: the token gains nothing over {better}")
 
 
 if __name__ == "__main__":

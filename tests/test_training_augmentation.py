@@ -280,6 +280,7 @@ def test_errors_list_what_was_found_and_what_was_expected():
         (dict(auto_augment="rand-m9", interpolation="lanczos"), "'lanczos' found"),
         (dict(auto_augment="v0"), "auto_augment='v0' found, rand-SECTION"),
         (dict(auto_augment="rand-t3a"), "or tweights"),
+        (dict(auto_augment="rand-n2.5"), "'rand-n2.5' found"),
         (dict(re_mode="white"), "mode='white' found"),
     ):
         with pytest.raises(ValueError, match=told):

@@ -57,11 +57,11 @@ def _moved(matrix: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], list]) -> Operati
     def move(image: tf.Tensor, draw: Draw, fill: tuple[int, ...]) -> tf.Tensor:
         height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float64))
         entries = matrix(draw.sign * _part(draw), height, width)
-        matrix_ = tf.stack([tf.cast(entry, tf.float64) for entry in entries])
+        drawn = tf.stack([tf.cast(entry, tf.float64) for entry in entries])
         return tf.cond(
             draw.bicubic,
-            lambda: affine.affine(image, matrix_, "bicubic", fill),
-            lambda: affine.affine(image, matrix_, "bilinear", fill),
+            lambda: affine.affine(image, drawn, "bicubic", fill),
+            lambda: affine.affine(image, drawn, "bilinear", fill),
         )
 
     return move

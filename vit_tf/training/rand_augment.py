@@ -11,7 +11,7 @@ from vit_tf.training.augment_operations import LEVELS, OPERATIONS, Draw
 
 FILL = (128, 128, 128)
 INTERPOLATIONS = (*affine.INTERPOLATIONS, "random")
-_SECTION = re.compile(r"(m|n|p|mstd|mmax|inc)(\d+(?:\.\d+)?)|(t)(weights)")
+_SECTION = re.compile(r"(n|inc)(\d+)|(m|p|mstd|mmax)(\d+(?:\.\d+)?)|(t)(weights)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,7 @@ class RandAugment:
             "weights": (weights, "one above 0 for each transform"),
             "num_layers": (0 < self.num_layers <= chosen, f"from 1 to {chosen}"),
             "prob": (0 <= self.prob <= 1, "from 0 to 1"),
+            "fill": (all(0 <= byte <= 255 for byte in self.fill), "bytes"),
             "magnitude": (self.magnitude >= 0, "0 or above"),
             "magnitude_std": (self.magnitude_std >= 0, "0 or above"),
             "magnitude_max": (self.magnitude_max > 0, "above 0"),
@@ -78,7 +79,7 @@ class RandAugment:
             raise ValueError("\n".join(wrong))
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """An image with what was drawn applied to it.
+        """An image with what was drawn applied to it, in a graph (`Dataset.map`).
 
         Args:
             image: (H, W, C) uint8, with as many channels as `fill`.
@@ -99,9 +100,10 @@ class RandAugment:
                 (self.num_layers,), seed, 0, len(self.transforms), tf.int32
             )
         # The order of these is that of draws by weights, without anything drawn twice.
-        uniform = tf.random.stateless_uniform((len(self.weights),), seed, 1e-300, 1.0,
-                                              tf.float64)  # fmt: skip
         logs = tf.constant([math.log(weight) for weight in self.weights], tf.float64)
+        uniform = tf.random.stateless_uniform(
+            logs.shape, seed, 1e-300, 1.0, dtype=tf.float64
+        )
         gumbel = logs - tf.math.log(-tf.math.log(uniform))
         return tf.math.top_k(gumbel, self.num_layers).indices
 
@@ -118,12 +120,11 @@ class RandAugment:
         magnitude = tf.clip_by_value(magnitude, 0.0, self.magnitude_max)
         up = tf.random.stateless_uniform((), of_sign) <= 0.5
         coin = tf.random.stateless_uniform((), of_bicubic) < 0.5
-        bicubic = coin if self.interpolation == "random" else tf.constant(
-            self.interpolation == "bicubic"
-        )  # fmt: skip
-        return Draw(
-            magnitude, tf.where(up, tf.constant(1.0, tf.float64), -1.0), bicubic
-        )
+        bicubic = tf.constant(self.interpolation == "bicubic")
+        if self.interpolation == "random":
+            bicubic = coin
+        sign = tf.where(up, tf.constant(1.0, tf.float64), -1.0)
+        return Draw(magnitude, sign, bicubic)
 
     def _layer(self, image: tf.Tensor, index: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         of_prob, of_draw = tf.unstack(tf.random.split(seed, 2))
