@@ -35,10 +35,45 @@ def crop(image: tf.Tensor, data: DataConfig) -> tf.Tensor:
     weights = resample_weights(size, seen, max(data.size), data.interpolation)
     pixels, origin = part(weights.low, weights.high)
     if data.input_size[0] == 1:
-        pixels = _grey(pixels)
+        pixels = grey(pixels)
     rows_first = _rows_first(size, seen.resized, data.pillow)
     resampled = _resampled(pixels, origin, weights, rows_first)
     return _filled(resampled[: seen.length[0], : seen.length[1]], seen, data)
+
+
+def resized_crop(
+    image: tf.Tensor,
+    choose: Callable[[tf.Tensor], tf.Tensor],
+    data: DataConfig,
+    interpolation: str,
+) -> tf.Tensor:
+    """A box of an image in the model's size: torchvision's `resized_crop`.
+
+    Pixels outside the box have no influence, and of a JPEG they are not decoded.
+
+    Args:
+        image: The bytes of a file, () string, or pixels, (H, W, 3) uint8.
+        choose: What gives the box, (2, 2) int64, of an image of (height, width), (2,)
+            int64: where it begins, top and left, and its height and width.
+        data: The model's size and channels, and Pillow's order of passes.
+        interpolation: Pillow's filter.
+
+    Returns:
+        (height, width, channels) uint8.
+    """
+    channels, height, width = data.input_size
+    size, part = _opened(image)
+    start, length = tf.unstack(choose(size), num=2)
+    resized = tf.constant(data.size, tf.int64)
+    nothing = tf.zeros_like(resized)
+    whole = Window(resized, nothing, resized, nothing)
+    weights = resample_weights(length, whole, max(data.size), interpolation)
+    pixels, origin = part(start + weights.low, start + weights.high)
+    if channels == 1:
+        pixels = grey(pixels)
+    rows_first = _rows_first(length, resized, data.pillow)
+    resampled = _resampled(pixels, origin - start, weights, rows_first)
+    return tf.ensure_shape(resampled[:height, :width], (height, width, channels))
 
 
 def _opened(image: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -111,8 +146,8 @@ def _filled(pixels: tf.Tensor, seen: Window, data: DataConfig) -> tf.Tensor:
     return tf.ensure_shape(filled, (height, width, channels))
 
 
-def _grey(pixels: tf.Tensor) -> tf.Tensor:
-    """(H, W, 3) to (H, W, 1), as Pillow's `convert("L")` weighs colours."""
+def grey(pixels: tf.Tensor) -> tf.Tensor:
+    """(H, W, 3) uint8 to (H, W, 1), as Pillow's `convert("L")` weighs colours."""
     weights = tf.constant([19595, 38470, 7471])
     luma = tf.reduce_sum(tf.cast(pixels, tf.int32) * weights, axis=-1, keepdims=True)
     return tf.cast(tf.bitwise.right_shift(luma + 2**15, 16), tf.uint8)
