@@ -25,7 +25,7 @@ MANY = 2000
 PHOTOGRAPH = skimage.data.astronaut()[20:141:2, 150:297:2]  # (61, 74, 3)
 IMAGES = {
     "photograph": PHOTOGRAPH,
-    "noise": np.random.default_rng(0).integers(0, 256, (13, 17, 3)).astype(np.uint8),
+    "noise": np.random.default_rng(0).integers(0, 256, (14, 17, 3)).astype(np.uint8),
     "dim": PHOTOGRAPH // 3 + 40,
     "one colour": np.full((9, 8, 3), (3, 200, 77), np.uint8),
     "two pixels": PHOTOGRAPH[:2, :1],
@@ -95,6 +95,33 @@ def test_every_operation_gives_the_bytes_that_timm_gives(name, monkeypatch):
     assert differing == []
 
 
+@pytest.mark.parametrize("name", ["Rotate", "ShearX", "TranslateYRel"])
+def test_images_of_a_known_size_are_moved_to_the_same_bytes(name, monkeypatch):
+    """TensorFlow may change the order of sums where it knows the shapes."""
+    augment = RandAugment(
+        (name,), None, 1, 1.0, 7.0, interpolation="bicubic", fill=FILL
+    )
+    expected = []
+    for sign in (1.0, -1.0):
+        monkeypatch.setattr(
+            auto_augment, "_randomly_negate", lambda value, sign=sign: sign * value
+        )
+        arguments = auto_augment.LEVEL_TO_ARG[name](7.0, {})
+        moved = auto_augment.NAME_TO_OP[name](
+            pillow(IMAGES["noise"]), *arguments, resample=Image.Resampling.BICUBIC,
+            fillcolor=FILL,
+        )  # fmt: skip
+        expected.append(pixels(moved))
+    apply = tf.function(lambda seed: augment(tf.constant(IMAGES["noise"]), seed))
+    seen = set()
+    for number in range(6):
+        candidate = apply(tf.constant((0, number)))
+        same = [np.array_equal(candidate, moved) for moved in expected]
+        assert sum(same) == 1
+        seen.update(np.flatnonzero(same))
+    assert seen == {0, 1}
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -142,7 +169,7 @@ def test_operations_are_chosen_and_magnitudes_drawn_as_by_timm():
     assert (chosen[:, 0] != chosen[:, 1]).all()
     rng = random.Random(0)
     expected = [max(0.0, min(rng.gauss(9, 2), 10)) for _ in range(MANY)]
-    assert ks_2samp(magnitudes, expected).pvalue > 0.01
+    assert ks_2samp(magnitudes, expected, method="asymp").pvalue > 0.01
     assert abs(np.mean(signs)) < 0.1
     assert abs(np.mean(bicubic) - 0.5) < 0.05
 
@@ -205,7 +232,7 @@ def test_boxes_are_drawn_as_by_timm(size):
     for candidate, reference in zip(
         drawn().numpy().reshape(MANY, 4).T, np.array(expected).T, strict=True
     ):
-        assert ks_2samp(candidate, reference).pvalue > 0.01
+        assert ks_2samp(candidate, reference, method="asymp").pvalue > 0.01
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])

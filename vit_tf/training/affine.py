@@ -45,8 +45,10 @@ def rotate(
 ) -> tf.Tensor:
     """Pillow's `Image.rotate`, counterclockwise about the centre.
 
-    The angle's sine and cosine are TensorFlow's: in the last bit they may not be those
-    of C's library, and a byte one from Pillow's.
+    The angle's sine and cosine are TensorFlow's, and may differ from C's in the last
+    bit. That shows where a pixel is read at the very middle of one, as the central
+    pixel is where height and width are odd: its bytes may be one below Pillow's, or
+    above.
 
     Args:
         image: (H, W, C) uint8.

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from vit_tf.training.fields import check_fields
+
 MODES = ("batch", "pair", "elem")
 
 
@@ -83,12 +85,7 @@ class Mixup:
             "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
             "num_classes": (self.num_classes > 0, "above 0"),
         }
-        if wrong := [
-            f"{name}={getattr(self, name)!r} found, {text} expected"
-            for name, (right, text) in expected.items()
-            if not right
-        ]:
-            raise ValueError("\n".join(wrong))
+        check_fields(self, expected)
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from vit_tf.training import affine
 from vit_tf.training.augment_operations import LEVELS, OPERATIONS, Draw
+from vit_tf.training.fields import check_fields
 
 FILL = (128, 128, 128)
 INTERPOLATIONS = (*affine.INTERPOLATIONS, "random")
@@ -71,12 +72,7 @@ class RandAugment:
                 f"one of {INTERPOLATIONS}",
             ),
         }
-        if wrong := [
-            f"{name}={getattr(self, name)!r} found, {text} expected"
-            for name, (right, text) in expected.items()
-            if not right
-        ]:
-            raise ValueError("\n".join(wrong))
+        check_fields(self, expected)
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """An image with what was drawn applied to it, in a graph (`Dataset.map`).

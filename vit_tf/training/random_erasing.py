@@ -5,6 +5,8 @@ import math
 
 import tensorflow as tf
 
+from vit_tf.training.fields import check_fields
+
 MODES = ("const", "rand", "pixel")
 _ATTEMPTS = 10  # of a rectangle that fits
 
@@ -59,12 +61,7 @@ class RandomErasing:
             "mode": (self.mode in MODES, f"one of {MODES}"),
             "min_count": (0 < self.min_count <= self.max_count, "1 to max_count"),
         }
-        if wrong := [
-            f"{name}={getattr(self, name)!r} found, {text} expected"
-            for name, (right, text) in expected.items()
-            if not right
-        ]:
-            raise ValueError("\n".join(wrong))
+        check_fields(self, expected)
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """An image with some of it erased.

@@ -10,6 +10,7 @@ from vit_tf.preprocessing.crop import resized_crop
 from vit_tf.preprocessing.normalize import normalize
 from vit_tf.training import pillow
 from vit_tf.training.color_jitter import color_jitter
+from vit_tf.training.fields import check_fields
 from vit_tf.training.rand_augment import INTERPOLATIONS, RandAugment, rand_augment
 from vit_tf.training.random_erasing import RandomErasing
 from vit_tf.training.random_resized_crop import RATIO, SCALE, draw_box
@@ -51,7 +52,7 @@ class TrainTransform:
         re_count: How many rectangles are erased at most.
 
     Raises:
-        ValueError: if a value is none of those; all that are not are listed.
+        ValueError: if a value is none of those.
     """
 
     data: DataConfig
@@ -88,14 +89,9 @@ class TrainTransform:
                 for name in ("hflip", "vflip", "color_jitter_prob", "grayscale_prob")
             },
         }
-        if wrong := [
-            f"{name}={getattr(self, name)!r} found, {text} expected"
-            for name, (right, text) in expected.items()
-            if not right
-        ]:
-            raise ValueError("\n".join(wrong))
-        self.rand_augment()  # raises as well, of what
-        self.random_erasing()  # is wrong with these
+        check_fields(self, expected)
+        self.rand_augment()  # which checks its own arguments,
+        self.random_erasing()  # as this does
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
