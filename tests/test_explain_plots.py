@@ -88,8 +88,8 @@ def test_filters_are_scaled_each_to_its_own_range():
             "titles: 1 found, 3 expected, or none",
         ),
         (lambda: plots.plot_attention_distance(MAPS[None]), "distances: shape"),
-        (lambda: plots.plot_pos_embed_similarity(MAPS), "similarity: shape"),
-        (lambda: plots.plot_patch_filters(MAPS), "filters: shape .2, 3, 2, 3. found"),
+        (lambda: plots.plot_pos_embed_similarity(MAPS[0]), "similarity: shape"),
+        (lambda: plots.plot_patch_filters(MAPS[0]), "filters: shape .3, 2, 3. found"),
     ],
 )
 def test_other_axes_are_an_error(draw, message):

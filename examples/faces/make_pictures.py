@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     figures = of_vit(vit) | of_cait(cait) | of_swin(swin) | of_digits()
     for name, figure in figures.items():
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=100, metadata={"Software": None})
+        figure.savefig(path, dpi=72, bbox_inches="tight", metadata={"Software": None})
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -164,8 +164,8 @@ def of_swin(model) -> dict:
     rows = {
         "windows": dict(block=0),
         "shifted": dict(block=1),
-        "of a patch": dict(block=0, query=(6, 11)),
-        "shifted, of it": dict(block=1, query=(6, 11)),
+        "patch 6, 11": dict(block=0, query=(6, 11)),
+        "shifted, 6, 11": dict(block=1, query=(6, 11)),
     }
     maps = [
         explain.window_attention_maps(model, images, 0, **options)[0]

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 CELL = 1.6  # inches of a picture among others
+OPAQUE = 0.85  # how much a map hides of the image where it is largest
 
 
 def plot_attention_maps(
@@ -93,7 +94,7 @@ def plot_attention_distance(distances: np.ndarray) -> Figure:
         axis.plot(range(len(of_blocks)), of_blocks, "o", label=f"head {head}")
     axis.set_xticks(range(len(distances)))
     axis.set(xlabel="block", ylabel="mean attention distance (pixels)")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.1 * distances.max())
     if distances.shape[1] <= 6:
         axis.legend(fontsize="small")
     return figure
@@ -142,7 +143,8 @@ def plot_patch_filters(filters: np.ndarray, *, columns: int = 8) -> Figure:
     rows = -(-len(filters) // columns)
     figure, axes = _grid(rows, columns, filters.shape[1] / filters.shape[2], cell=0.6)
     for axis, kernel in zip(axes.flat, filters, strict=False):
-        axis.imshow(_scaled(kernel), cmap="gray")
+        scaled = _scaled(kernel)
+        axis.imshow(scaled[..., 0] if scaled.shape[-1] == 1 else scaled, cmap="gray")
     for axis in axes.flat[len(filters) :]:
         axis.set_visible(False)
     return figure
@@ -161,11 +163,12 @@ def _grid(
 
 
 def _overlay(axis: Axes, image: np.ndarray, found: np.ndarray) -> None:
-    """A map's patches over the image that they are of."""
+    """A map's patches over the image that they are of, which shows where it is low."""
     height, width = image.shape[:2]
     axis.imshow(image, cmap="gray", vmin=0, vmax=1)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    axis.imshow(found, cmap="inferno", alpha=0.65, extent=extent)
+    alpha = OPAQUE * _scaled(found)
+    axis.imshow(found, cmap="inferno", alpha=alpha, extent=extent)
 
 
 def _name(
@@ -200,11 +203,10 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return image / 255 if image.dtype == np.uint8 else np.clip(image, 0, 1)
 
 
-def _scaled(kernel: np.ndarray) -> np.ndarray:
-    """From its smallest value, as 0, to its largest, as 1."""
-    low, high = kernel.min(), kernel.max()
-    scaled = (kernel - low) / (high - low if high > low else 1)
-    return scaled[..., 0] if kernel.shape[-1] == 1 else scaled
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """From the smallest value, as 0, to the largest, as 1."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low if high > low else 1)
 
 
 def _check_titles(titles: Sequence[str], count: int, name: str) -> None:
