@@ -5,15 +5,26 @@ function of `vit_tf.explain` is shown on a photograph that none of the scenes is
 takes some minutes on two cores, and gives the same pictures each time.
 """
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scenes import PATCH, SIZE, astronaut, normalised, scenes
 
-from vit_tf import quiet
+from vit_tf import command, quiet
 
-_OUT = flags.DEFINE_string("out", "docs/pictures", "the folder for the pictures")
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
+
+FLAGS = flags.FlagValues()  # of this command, beside those of others
+flags.DEFINE_string(
+    "out", "docs/pictures", "the folder for the pictures", flag_values=FLAGS
+)
+flags.DEFINE_bool("debug", False, "show where an error comes from", flag_values=FLAGS)
+flags.DEFINE_bool("help", False, "show this", flag_values=FLAGS)
 DIGITS = Path(__file__).parent.parent / "digits"
 TRAINING, BATCH, EPOCHS, WARM_UP, LEARNING_RATE = 8192, 64, 6, 50, 2e-3
 IMAGES = dict(img_size=SIZE, patch_size=PATCH, in_chans=1, num_classes=2)
@@ -32,11 +43,14 @@ MODELS = {
 
 
 def main(argv: list[str]) -> None:
+    others = command.parse(FLAGS, argv, __doc__)
+    command.check_given(FLAGS, ("out",), others)
+    quiet.import_tensorflow()
     quiet.drop_notes()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    folder = Path(_OUT.value)
+    folder = Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
     training, held_out = scenes(TRAINING, 0), scenes(1000, 1, held_out=True)
     vit, cait, swin = (trained(name, training, held_out) for name in MODELS)
@@ -47,7 +61,9 @@ def main(argv: list[str]) -> None:
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 
-def trained(name: str, training: tuple, held_out: tuple):
+def trained(
+    name: str, training: tuple[np.ndarray, ...], held_out: tuple[np.ndarray, ...]
+) -> "keras.Model":
     """A model that tells a face from none; what it makes of new ones is printed."""
     import keras
     import tensorflow as tf
@@ -75,7 +91,7 @@ def trained(name: str, training: tuple, held_out: tuple):
     return model
 
 
-def of_vit(model) -> dict:
+def of_vit(model: "keras.Model") -> dict[str, "Figure"]:
     """The pictures for which any Vision Transformer will do."""
     from vit_tf import explain
     from vit_tf.explain import plots
@@ -127,7 +143,7 @@ def of_vit(model) -> dict:
     }
 
 
-def of_cait(model) -> dict:
+def of_cait(model: "keras.Model") -> dict[str, "Figure"]:
     """Figures 6 and 7 of CaiT's paper."""
     from vit_tf import explain
     from vit_tf.explain import plots
@@ -154,7 +170,7 @@ def of_cait(model) -> dict:
     }
 
 
-def of_swin(model) -> dict:
+def of_swin(model: "keras.Model") -> dict[str, "Figure"]:
     """Windows of the first stage, where they are and where they are shifted."""
     from vit_tf import explain
     from vit_tf.explain import plots
@@ -181,7 +197,7 @@ def of_swin(model) -> dict:
     }
 
 
-def of_digits() -> dict:
+def of_digits() -> dict[str, "Figure"]:
     """The DeiT that timm trained on scanned digits (`examples/digits`)."""
     from sklearn.datasets import load_digits
 
@@ -207,5 +223,4 @@ def of_digits() -> dict:
 
 
 if __name__ == "__main__":
-    quiet.import_tensorflow()
-    app.run(main)
+    command.run("make_pictures", main, sys.argv)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 CELL = 1.6  # inches of a picture among others
-OPAQUE = 0.85  # how much a map hides of the image where it is largest
+LEAST, MOST = 0.5, 0.9  # how much of the image a map hides, where it is low and high
 
 
 def plot_attention_maps(
@@ -163,11 +163,11 @@ def _grid(
 
 
 def _overlay(axis: Axes, image: np.ndarray, found: np.ndarray) -> None:
-    """A map's patches over the image that they are of, which shows where it is low."""
+    """A map's patches over the image that they are of, dark where the map is low."""
     height, width = image.shape[:2]
     axis.imshow(image, cmap="gray", vmin=0, vmax=1)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    alpha = OPAQUE * _scaled(found)
+    alpha = LEAST + (MOST - LEAST) * _scaled(found)
     axis.imshow(found, cmap="inferno", alpha=alpha, extent=extent)
 
 
