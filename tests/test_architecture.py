@@ -27,6 +27,8 @@ LEVELS = {
     "vit_tf.architectures": 2,
     "vit_tf.keras_file": 2,
     "vit_tf.gradients": 2,
+    "vit_tf.explain": 3,
+    "vit_tf.explain.plots": 4,
     "vit_tf.export": 3,
     "vit_tf.proof": 3,
     "vit_tf.training": 3,
@@ -70,6 +72,8 @@ THIRD_PARTY = {
     "vit_tf.adaptation": {"numpy"},
     "vit_tf.architectures": {"numpy"},
     "vit_tf.gradients": {"tensorflow", "numpy"},
+    "vit_tf.explain": {"tensorflow", "keras", "numpy"},
+    "vit_tf.explain.plots": {"matplotlib", "numpy"},
     "vit_tf.export": {"tensorflow", "keras", "numpy", "ml_collections", "google"},
     "vit_tf.proof": {"keras", "numpy", "ml_collections"},
     "vit_tf.training": {"tensorflow", "keras", "numpy"},
@@ -176,7 +180,7 @@ def test_models_bundles_and_training_need_neither_torch_nor_timm(tmp_path):
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "timm", "torchvision", "tqdm"):
+        if name.split(".")[0] in ("torch", "timm", "torchvision", "tqdm", "matplotlib"):
             raise ModuleNotFoundError(name + " is not installed", name=name)
 sys.meta_path.insert(0, Blocked())
 import numpy as np, vit_tf
@@ -188,6 +192,8 @@ model = vit_tf.load(sys.argv[1])
 assert len(vit_tf.record(model, images)) > 30
 assert vit_tf.outputs(model, ["norm"])(images)["norm"].shape == (2, 5, 24)
 assert len(vit_tf.list_models()) > 90
+from vit_tf import explain
+assert explain.attention_maps(model, images).shape == (2, 3, 2, 2)
 try:
     vit_tf.convert
 except ImportError as error:
