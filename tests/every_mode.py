@@ -2,9 +2,9 @@
 
     python -m pytest tests/every_mode.py --numprocesses=2
 
-It takes as long as all the others together, so it is run by name: there
-`test_preprocessing_pixels.py` has the same product in `tf.data`, and
-`test_preprocessing_modes.py` each way with every image, and with every preprocessing.
+It takes as long as all the others together, so it is run by name. Among those,
+`test_preprocessing_pixels.py` has the same product from pixels, in a graph, and
+`test_preprocessing_modes.py` each way with every image, from files.
 """
 
 import pytest
@@ -16,6 +16,7 @@ from tests.test_preprocessing_modes import (
     differing,
     eager,
     in_graph,
+    in_tf_data,
     pixels_in_a_ragged_batch,
 )
 
@@ -28,7 +29,7 @@ def test_every_image_is_the_same_by_every_preprocessing(part, tmp_path):
     found = {
         (label(data), way.__name__): differing(way, data, samples())
         for data in chosen
-        for way in (eager, in_graph, pixels_in_a_ragged_batch)
+        for way in (eager, in_graph, in_tf_data, pixels_in_a_ragged_batch)
     }
     assert {key: names for key, names in found.items() if names} == {}
     assert_a_saved_model_is_the_same(chosen, tmp_path)
