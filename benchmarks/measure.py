@@ -29,13 +29,19 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def material(name: str, batch: int) -> tuple:
-    """A model's configuration, random weights, and `batch` random images."""
+def material(name: str, batch: int, **arguments: Any) -> tuple:
+    """A model's configuration, random weights, and `batch` random images.
+
+    Args:
+        name: timm's.
+        batch: Number of images.
+        **arguments: Constructor arguments to change.
+    """
     from vit_tf import get_config
     from vit_tf.proof import random_images
     from vit_tf.source import read
 
-    config = get_config(name)
+    config = get_config(name, **arguments)
     config.parity.images = batch
     return config, read(config, "random:0").tensors, random_images(config)
 

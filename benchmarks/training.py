@@ -82,6 +82,11 @@ class Setting:
     contenders: tuple[str, ...]
 
 
+def material(setting: Setting) -> tuple:
+    """The configuration, random weights and random images of a setting."""
+    return measure.material(setting.model, setting.batch, drop_path_rate=0.0)
+
+
 def timm_step(setting: Setting, *, checkpointed: bool = False) -> Step:
     """timm's model in a loop of PyTorch."""
     import torch
@@ -89,7 +94,7 @@ def timm_step(setting: Setting, *, checkpointed: bool = False) -> Step:
     from vit_tf.proof import original
 
     torch.set_num_threads(setting.threads)
-    config, tensors, images = measure.material(setting.model, setting.batch)
+    config, tensors, images = material(setting)
     module = copy.deepcopy(original(config, tensors, "float32").module).train()
     module.set_grad_checkpointing(checkpointed)
     from timm.optim import create_optimizer_v2  # once torchvision's operators are there
@@ -118,7 +123,7 @@ def our_step(
     from vit_tf.proof import filled
     from vit_tf.training import create_optimizer, set_grad_checkpointing
 
-    config, tensors, images = measure.material(setting.model, setting.batch)
+    config, tensors, images = material(setting)
     model = filled(config, tensors, "float32")
     set_grad_checkpointing(model, checkpointed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

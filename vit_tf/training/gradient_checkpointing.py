@@ -43,8 +43,8 @@ def _checkpointed(block: keras.layers.Layer) -> Callable[..., tf.Tensor]:
     def checkpointed(x: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return call(x, training=training)
-        weights = block.weights
-        known = {id(weight) for weight in weights}
+        weights = block.trainable_weights
+        known = {id(weight) for weight in block.weights}
         seeds = [v for v in block.variables if id(v) not in known]
         before = [tf.identity(seed.value) for seed in seeds]
         after: list[tf.Tensor] = []
