@@ -21,6 +21,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/conversion.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/preprocessing.py
+	$(BIN)/python benchmarks/training.py
 
 # Runs again only when what is to be installed has changed.
 $(INSTALLED): requirements.txt pyproject.toml
