@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,8 +27,8 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @contextlib.contextmanager
-def conditions() -> Iterator[None]:
-    """Prints, at its end, the machine, the versions, and what others did meanwhile."""
+def conditions(say: Callable[[str], None] = print) -> Iterator[None]:
+    """Says, at its end, the machine, the versions, and what others did meanwhile."""
     busy, begin = _busy_elsewhere(), time.monotonic()
     yield
     available = (time.monotonic() - begin) * os.cpu_count()
@@ -39,8 +40,8 @@ def conditions() -> Iterator[None]:
         f"{module} {version(distributions[module][0])}"
         for module in ("tensorflow", "keras", "torch", "timm")
     ]
-    print(", ".join([f"{CORES} cores", *names[:1], *packages]))
-    print(f"other processes used {share:.0%} of the cores meanwhile")
+    say(", ".join([f"{CORES} cores", *names[:1], *packages]))
+    say(f"other processes used {share:.0%} of the cores meanwhile")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -61,6 +62,12 @@ def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
         ).rstrip()
         for line in cells
     )
+
+
+def cpu_of_children() -> float:
+    """CPU seconds so far of all processes that this one started, once they ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _text(value: Any) -> str:
