@@ -99,6 +99,22 @@ def test_no_room_ends_a_batch_and_it_goes_on_from_there(batch):
     assert batch.converted == ["b/c", "d"]
 
 
+def test_no_room_for_the_ledger_ends_a_batch_too(batch, monkeypatch):
+    add = ledger.Ledger.add
+
+    def full(self, entry):
+        if (entry.name, entry.state) == ("b/c", DONE):
+            raise OSError(errno.ENOSPC, "No space left on device", "out/ledger.jsonl")
+        add(self, entry)
+
+    monkeypatch.setattr(ledger.Ledger, "add", full)
+    said = "^No space left on device: out/ledger.jsonl; the same command goes on once"
+    with pytest.raises(BatchError, match=said):
+        batch.run()
+    monkeypatch.undo()
+    assert set(states(batch.run()).values()) == {DONE}
+
+
 def test_what_was_put_where_a_job_failed_is_not_touched(batch):
     batch.errors["b/c"] = CheckpointError("no checkpoint")
     batch.run()

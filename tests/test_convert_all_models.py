@@ -83,7 +83,7 @@ def test_a_killed_batch_goes_on(tmp_path):
     assert done == ["a", "b", "c"]
     left = {path.name for path in out.iterdir()}
     tables = {f"summary.{suffix}" for suffix in ("md", "csv", "json")}
-    assert left == {"a", "b", "c", "ledger.jsonl", *tables}
+    assert left == {"a", "b", "c", ".working", "ledger.jsonl", *tables}
 
 
 @pytest.fixture
