@@ -13,7 +13,7 @@ import pytest
 import ray
 import safetensors.numpy
 from conftest import MICRO, micro_config, random_tensors
-from test_convert_all_models import OVERRIDES, ended
+from test_convert_all_models import ended, manifest
 
 import convert_all_models
 from vit_tf.batch import ledger, places, presence, ray_engine
@@ -209,14 +209,8 @@ def test_a_full_disk_ends_a_batch_which_goes_on_with_room(
     engine, cluster, disk, tmp_path, capsys
 ):
     """There is room for one of two bundles."""
-    overrides = {**OVERRIDES, "model.in_chans": 4}
-    rows = [
-        {"name": name, "checkpoint": "random:0", "model": MODEL, "overrides": overrides}
-        for name in ("first", "second")
-    ]
-    out, manifest = disk / "out", tmp_path / "manifest.jsonl"
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [f"--manifest={manifest}", f"--out={out}", *ENGINES[engine]]
+    out, rows = disk / "out", manifest(tmp_path / "m.jsonl", ["first", "second"])
+    command = [rows, f"--out={out}", *ENGINES[engine]]
     assert ended(*command) == (
         f"convert_all_models.py: error: second: No space left on device: "
         f"{out / 'second'}; the same command goes on once there is room"

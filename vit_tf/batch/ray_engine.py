@@ -127,7 +127,7 @@ class _Task:
     stream: ray.ObjectRefGenerator
     place: str = ""  # where it runs; "" while it waits
     due: float = float("inf")  # when it should have ended
-    overtaken: bool = False  # whether one that was given later runs, and it does not
+    overtaken: bool = False  # whether it waits, and one that was given later runs
     cancelled: bool = False
 
 
