@@ -186,15 +186,16 @@ Printed by `{command}`.
 
 A process takes {statistics.median(kind.start for kind in kinds):.1f} CPU seconds beside
 its conversions, mostly for imports; the engine has it do {_calls()} of them. A model of
-more than {_kept():,.0f} parameters is not kept for the next.
+more than {_kept():,.0f} parameters is not kept for the next: "again" builds it, too.
 
 ## Simulated from that: {cores} cores, {memory:,.0f} GB
 
 {SIMULATED}
 
-* **{found.seconds / 3600:,.1f} hours** for {count:,} checkpoints, as many of each of
-  the {len(kinds)} architectures: {found.busy / 3600:,.0f} core-hours, in which
-  {found.busy / found.seconds / cores:.0%} of the cores' time is used
+* **{found.seconds / 3600:,.1f} hours** for {count:,} checkpoints, as many of each
+  architecture in the table, {len(kinds)} of the release's {len(MODELS)}:
+  {found.busy / 3600:,.0f} core-hours, in which {found.busy / found.seconds / cores:.0%}
+  of the cores' time is used
 * at most {found.at_once} at once, which declare {found.declared / 1e9:,.0f} GB; all at
   their peaks, they use {found.peak / 1e9:,.0f} GB
 
