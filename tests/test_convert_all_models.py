@@ -47,6 +47,8 @@ def test_a_manifest_becomes_bundles_and_a_table(tmp_path, capsys):
     assert ended(rows, f"--out={out}") == 1
     assert "b: CheckpointError" in capsys.readouterr().err
     assert not (out / "c").exists()
+    table = json.loads((out / "summary.json").read_text())
+    assert [row["state"] for row in table] == ["done", "failed", "not started"]
     assert ended(rows, f"--out={out}", "--keep_going") == 1
     assert "2 of 3 converted, 1 failed" in capsys.readouterr().out
     assert vit_tf.load(out / "c").count_params() > 0
