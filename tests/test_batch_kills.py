@@ -35,7 +35,7 @@ REASONS = {
     "hostile": "UnsafeCheckpointError: ",
     "nan": "CheckpointError: ",
     "mismatched": "MappingError: ",
-    "hangs": "JobTimeoutError: not done within 30 s",
+    "hangs": "JobTimeoutError: not done within 20 s",
     "eats": "JobMemoryError: more than 3.2 GB of memory were in use",
 }
 # What is only ended once the driver was killed comes last.
@@ -140,7 +140,7 @@ def converted_through_kills(folder, kinds, *, workers_at, driver_at):
     command = [
         sys.executable, convert_all_models.__file__,
         f"--manifest={manifest(folder, kinds)}", f"--out={out}", "--engine=ray",
-        "--workers=2", "--memory=3.2", "--timeout=30", "--keep_going",
+        "--workers=2", "--memory=3.2", "--timeout=20", "--keep_going",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     for ended in workers_at:
