@@ -148,10 +148,12 @@ def main(argv: list[str]) -> None:
 
 
 def _jobs() -> "list[Job]":
+    from vit_tf.batch.jobs import REPRESENTATIVE
+
     asked = _asked_for()
     if not FLAGS.representative:
         return asked
-    images = {"export.representative": FLAGS.representative}
+    images = {REPRESENTATIVE: FLAGS.representative}
     return [
         dataclasses.replace(
             job, overrides=tuple(sorted((images | dict(job.overrides)).items()))
@@ -217,7 +219,7 @@ def _print_plan(jobs: "Sequence[Job]", directory: Path) -> None:
 
 
 def _converted(jobs: "Sequence[Job]", directory: Path) -> "list[Entry]":
-    """The last entry of each job that was started."""
+    """The last entry of each job."""
     from vit_tf.batch import driver, ledger
 
     with ledger.opened(directory / "ledger.jsonl") as book:
@@ -258,10 +260,11 @@ def _engine(directory: Path) -> "Engine":
         return functools.partial(serial.run, work=convert, **options)
     from vit_tf.batch import estimate, places, ray_engine, worker
 
-    directory = directory.absolute()  # workers are elsewhere
+    directory, start = directory.absolute(), Path.cwd()  # workers are elsewhere
     return functools.partial(
         ray_engine.run,
-        work=functools.partial(worker.convert, directory=directory),
+        work=functools.partial(worker.convert, directory=directory, start=start),
+        around=functools.partial(worker.at_work, directory),
         memory=estimate.memory,
         recover=functools.partial(places.recover, directory=directory),
         workers=FLAGS.workers,
@@ -272,11 +275,16 @@ def _engine(directory: Path) -> "Engine":
 
 
 def _known(jobs: "Sequence[Job]", book: "Ledger") -> "list[Entry]":
-    return [entry for job in jobs if (entry := book.last(job.name))]
+    from vit_tf.batch.ledger import NOT_STARTED, Entry
+
+    return [
+        book.last(job.name) or Entry(job.name, job.key, NOT_STARTED) for job in jobs
+    ]
 
 
 def _summarise(entries: "Sequence[Entry]", directory: Path) -> None:
     from vit_tf.batch import summary
+    from vit_tf.export import whole_file
 
     written = {
         "md": summary.markdown(entries),
@@ -284,7 +292,7 @@ def _summarise(entries: "Sequence[Entry]", directory: Path) -> None:
         "json": summary.as_json(entries),
     }
     for suffix, text in written.items():
-        (directory / f"summary.{suffix}").write_text(text)
+        whole_file.write_text(directory / f"summary.{suffix}", text)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ has it: the medians of the first and the last ten after the first, which traces.
 import itertools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -81,16 +80,11 @@ def apart(model: str, path: Path, out: Path) -> Cost:
 
 def _cost(*command: object) -> Cost:
     os.sync()
-    before, begin = _cpu_of_children(), time.monotonic()
+    before, begin = measure.cpu_of_children(), time.monotonic()
     subprocess.run(
         [sys.executable, *map(str, command)], check=True, capture_output=True
     )
-    return time.monotonic() - begin, _cpu_of_children() - before
-
-
-def _cpu_of_children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return time.monotonic() - begin, measure.cpu_of_children() - before
 
 
 def writing_and_reading(paths: Sequence[Path]) -> float:

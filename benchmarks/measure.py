@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -63,8 +64,8 @@ def timed(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
 
 
 @contextlib.contextmanager
-def conditions() -> Iterator[None]:
-    """Prints, at its end, the machine, the versions, and what others did meanwhile."""
+def conditions(say: Callable[[str], None] = print) -> Iterator[None]:
+    """Says, at its end, the machine, the versions, and what others did meanwhile."""
     busy, begin = _busy_elsewhere(), time.monotonic()
     yield
     available = (time.monotonic() - begin) * os.cpu_count()
@@ -76,8 +77,8 @@ def conditions() -> Iterator[None]:
         f"{module} {version(distributions[module][0])}"
         for module in ("tensorflow", "keras", "torch", "timm")
     ]
-    print(", ".join([f"{CORES} cores", *names[:1], *packages]))
-    print(f"other processes used {share:.0%} of the cores meanwhile")
+    say(", ".join([f"{CORES} cores", *names[:1], *packages]))
+    say(f"other processes used {share:.0%} of the cores meanwhile")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -98,6 +99,12 @@ def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
         ).rstrip()
         for line in cells
     )
+
+
+def cpu_of_children() -> float:
+    """CPU seconds so far of all processes that this one started, once they ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _text(value: Any) -> str:

@@ -21,8 +21,8 @@ from i1k_eval.pixels import Batch, pixel_batches
 from i1k_eval.ported import Ported
 from i1k_eval.predictions import Prediction, predictions_file
 from i1k_eval.scores import Scores
-from i1k_eval.whole_file import write_whole
 from vit_tf.export.bundle import sha256
+from vit_tf.export.whole_file import write_text
 from vit_tf.preprocessing import create_transform
 
 if TYPE_CHECKING:  # it needs torch
@@ -119,7 +119,7 @@ def evaluate(
             notes=(*dataset.notes, *_left_out(dataset, names)),
             original_data=comparison and comparison.original.data,
         )
-        write_whole(folder / RESULTS, json.dumps(summary, indent=1) + "\n")
+        write_text(folder / RESULTS, json.dumps(summary, indent=1) + "\n")
     return summary
 
 

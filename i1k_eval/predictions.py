@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from i1k_eval.errors import EvaluationError
-from i1k_eval.whole_file import write_whole
+from vit_tf.export.whole_file import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _begun(path: Path, run: Mapping[str, Any]) -> Iterator[None]:
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     first = json.dumps(run) + "\n"
-    write_whole(path, first)
+    write_text(path, first)
     try:
         yield
     except BaseException:

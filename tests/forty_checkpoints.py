@@ -10,9 +10,9 @@ from test_batch_kills import converted_through_kills
 # What is only ended once the driver was killed comes last.
 KINDS = (
     ["good", "truncated", "hostile", "nan", "mismatched"] * 5
-    + ["eats", "truncated", "hostile", "hangs"]
+    + ["hangs", "truncated", "hostile"]
     + ["good", "truncated", "hostile"] * 2
-    + ["good", "nan", "good", "mismatched", "good"]
+    + ["good", "nan", "good", "mismatched", "good", "eats"]
 )
 
 

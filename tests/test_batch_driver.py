@@ -7,6 +7,7 @@ import json
 import shutil
 
 import pytest
+from conftest import MICRO
 
 from vit_tf.batch import driver, ledger, serial, summary, work
 from vit_tf.batch.attempt import Failure
@@ -99,6 +100,22 @@ def test_no_room_ends_a_batch_and_it_goes_on_from_there(batch):
     assert batch.converted == ["b/c", "d"]
 
 
+def test_no_room_for_the_ledger_ends_a_batch_too(batch, monkeypatch):
+    add = ledger.Ledger.add
+
+    def full(self, entry):
+        if (entry.name, entry.state) == ("b/c", DONE):
+            raise OSError(errno.ENOSPC, "No space left on device", "out/ledger.jsonl")
+        add(self, entry)
+
+    monkeypatch.setattr(ledger.Ledger, "add", full)
+    said = "^No space left on device: out/ledger.jsonl; the same command goes on once"
+    with pytest.raises(BatchError, match=said):
+        batch.run()
+    monkeypatch.undo()
+    assert set(states(batch.run()).values()) == {DONE}
+
+
 def test_what_was_put_where_a_job_failed_is_not_touched(batch):
     batch.errors["b/c"] = CheckpointError("no checkpoint")
     batch.run()
@@ -176,7 +193,7 @@ def test_a_job_that_takes_too_long_is_given_up():
 
 def test_a_whole_bundle_that_the_ledger_does_not_know_to_be_done_is_kept(tmp_path):
     """Killed between the two: the job does not run to its end twice."""
-    small = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    small = {**MICRO, "in_chans": 4}
     overrides = tuple((f"model.{name}", value) for name, value in small.items())
     job = Job("a", "random:0", "deit_tiny_patch16_224", overrides=overrides)
     out, calls = tmp_path / "out", []

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from vit_tf.batch import jobs
-from vit_tf.batch.jobs import Job, ManifestError
+from vit_tf.batch.jobs import REPRESENTATIVE, Job, ManifestError
 
 NAMES = ["cait_xxs24_224", "deit_small_patch16_224", "deit_tiny_patch16_224"]
 
@@ -105,6 +106,16 @@ def written(path, names):
     rows = [{"name": name, "checkpoint": "x"} for name in names]
     path.write_text("\n".join(map(json.dumps, rows)))
     return path
+
+
+def test_elsewhere_local_paths_begin_where_the_command_was_given():
+    there = Path("/there")
+    overrides = (("export.representative", "photos"), ("model.depth", 2))
+    job = jobs.located(Job("a", "mine.pth", overrides=overrides), there)
+    assert job.checkpoint == "/there/mine.pth"
+    assert dict(job.overrides) == dict(overrides) | {REPRESENTATIVE: "/there/photos"}
+    for given in ("", "/a/b.pth", "random:0", "hf-hub:org/name", "gs://bucket/a.npz"):
+        assert jobs.located(Job("a", given), there).checkpoint == given
 
 
 def test_the_order_of_formats_does_not_make_another_job():

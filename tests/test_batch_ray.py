@@ -1,21 +1,29 @@
 """Jobs in the processes of a Ray cluster."""
 
 import functools
+import json
 import os
-import resource
 import signal
+import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import ray
-from conftest import MICRO
+import safetensors.numpy
+from conftest import MICRO, micro_config, random_tensors
+from test_convert_all_models import ended, manifest
 
-from vit_tf.batch import driver, ledger, places, presence, ray_engine, serial, worker
+import convert_all_models
+from vit_tf.batch import ledger, places, presence, ray_engine
+from vit_tf.batch.attempt import Outcome
 from vit_tf.batch.jobs import Job
 from vit_tf.checkpoints.errors import DownloadError
+from vit_tf.export import bundle
 
-OVERRIDES = tuple((f"model.{name}", value) for name, value in MICRO.items())
+MODEL = "deit_tiny_patch16_224"
+SIZE = "600k"  # of a disk with room for one bundle
 GB = 1_000_000_000
 
 
@@ -156,43 +164,88 @@ def test_no_job_with_much_memory_is_overtaken_for_ever(outcomes, tmp_path):
     assert order.index("job") <= 4
 
 
+def test_a_process_is_replaced_after_so_many_jobs(outcomes):
+    names = [f"job-{i}" for i in range(ray_engine.WORKER_CALLS + 1)]
+    found = outcomes(*names, workers=1).values()
+    counts = Counter(facts["process"] for facts in found)
+    assert max(counts.values()) <= ray_engine.WORKER_CALLS
+    assert len(counts) > 1
+
+
+def test_a_job_is_tried_again_whose_process_ray_ended(outcomes, tmp_path, monkeypatch):
+    """As it does on a machine that is short of memory."""
+    get = ray.get
+
+    def ended(reference):
+        news = get(reference)
+        if isinstance(news, Outcome):
+            raise ray.exceptions.OutOfMemoryError("the machine was short of memory")
+        return news
+
+    monkeypatch.setattr(ray, "get", ended)
+    said = "OutOfMemoryError: its process was ended, for want of memory, 5 times; the "
+    assert outcomes("job")["job"].startswith(said)
+    assert calls(tmp_path, "job") == 1 + ray_engine.KILLS
+
+
 @pytest.fixture
-def full_disk():
-    """A conversion in a process that may write only so large a file."""
-
-    def convert(job, directory, limit):
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-        try:
-            return worker.convert(job, directory)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-            signal.signal(signal.SIGXFSZ, handler)
-
-    return convert
+def disk(tmp_path):
+    """A small file system of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
+    done = subprocess.run(["mount", *options], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def in_ray(jobs, convert):
-    return ray_engine.run(jobs, convert, memory=lambda job: 0)
+ENGINES = {"serial": [], "ray": ["--engine=ray", "--workers=1"]}
 
 
-@pytest.mark.parametrize("engine", [serial.run, in_ray], ids=["serial", "ray"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_full_disk_ends_a_batch_which_goes_on_with_room(
-    engine, cluster, full_disk, tmp_path
+    engine, cluster, disk, tmp_path, capsys
 ):
-    def run(limit):
-        convert = functools.partial(full_disk, directory=tmp_path, limit=limit)
-        with ledger.opened(tmp_path / "ledger.jsonl") as book:
-            missing = driver.missing([job], tmp_path, book)
-            driver.run(missing, tmp_path, book, lambda jobs: engine(jobs, convert))
-            return book.last("micro").state
+    """There is room for one of two bundles."""
+    out, rows = disk / "out", manifest(tmp_path / "m.jsonl", ["first", "second"])
+    command = [rows, f"--out={out}", *ENGINES[engine]]
+    assert ended(*command) == (
+        f"convert_all_models.py: error: second: No space left on device: "
+        f"{out / 'second'}; the same command goes on once there is room"
+    )
+    assert places.whole(out / "first")
+    tables = {f"summary.{suffix}" for suffix in ("csv", "json", "md")}
+    batchs = {".working", "ledger.jsonl", *tables}
+    assert set(os.listdir(out)) == {"first", *batchs}
+    states = [row["state"] for row in json.loads((out / "summary.json").read_text())]
+    assert states == ["done", "started"]
 
-    job = Job("micro", "random:0", "deit_tiny_patch16_224", overrides=OVERRIDES)
-    with pytest.raises(
-        driver.BatchError, match=r"micro: File too large: .*/micro; the"
-    ):
-        run(20_000)
-    assert os.listdir(tmp_path) == ["ledger.jsonl"]
-    assert run(resource.RLIM_INFINITY) == "done"
-    assert places.whole(tmp_path / "micro")
+    subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+    convert_all_models.run(["", *command])
+    assert "2 of 2 converted, 0 failed" in capsys.readouterr().out
+    assert places.whole(out / "second")
+    assert set(os.listdir(out)) == {"first", "second", *batchs}
+    entries = ledger.read(out / "ledger.jsonl")
+    assert {entry.state for entry in entries.values()} == {"done"}
+
+
+def test_a_cluster_by_its_address_finds_what_lies_beside_the_command(cluster, tmp_path):
+    """Its processes began elsewhere, and it stays when the batch has ended."""
+    safetensors.numpy.save_file(
+        random_tensors(micro_config(in_chans=4)), tmp_path / "a.safetensors"
+    )
+    row = {"name": "a", "checkpoint": "a.safetensors", "model": MODEL}
+    row["overrides"] = {"model.num_heads": MICRO["num_heads"]}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row))
+    command = [
+        sys.executable, convert_all_models.__file__, "--manifest=manifest.jsonl",
+        "--out=out", "--engine=ray", "--workers=1",
+        f"--ray_address={ray.get_runtime_context().gcs_address}",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    proven = json.loads((tmp_path / "out/a" / bundle.PARITY).read_text())
+    assert proven["source"]["uri"] == str(tmp_path / "a.safetensors")
+    assert ray.cluster_resources()["CPU"] == 2

@@ -16,6 +16,7 @@ MICRO = tuple(
         "model.depth": 2,
         "model.num_heads": 3,
         "model.num_classes": 7,
+        "model.in_chans": 4,
     }.items()
 )
 JOB = Job("a/b", "random:0", "deit_tiny_patch16_224", overrides=MICRO)

@@ -14,7 +14,8 @@ import convert_all_models
 import vit_tf
 from vit_tf import reference
 
-OVERRIDES = {f"model.{name}": value for name, value in MICRO.items()}
+# How images of four channels are stored is not known: a bundle has fewer graphs.
+OVERRIDES = {f"model.{n}": v for n, v in {**MICRO, "in_chans": 4}.items()}
 
 
 def manifest(path, names, **changes):
@@ -46,6 +47,8 @@ def test_a_manifest_becomes_bundles_and_a_table(tmp_path, capsys):
     assert ended(rows, f"--out={out}") == 1
     assert "b: CheckpointError" in capsys.readouterr().err
     assert not (out / "c").exists()
+    table = json.loads((out / "summary.json").read_text())
+    assert [row["state"] for row in table] == ["done", "failed", "not started"]
     assert ended(rows, f"--out={out}", "--keep_going") == 1
     assert "2 of 3 converted, 1 failed" in capsys.readouterr().out
     assert vit_tf.load(out / "c").count_params() > 0
@@ -83,7 +86,7 @@ def test_a_killed_batch_goes_on(tmp_path):
     assert done == ["a", "b", "c"]
     left = {path.name for path in out.iterdir()}
     tables = {f"summary.{suffix}" for suffix in ("md", "csv", "json")}
-    assert left == {"a", "b", "c", "ledger.jsonl", *tables}
+    assert left == {"a", "b", "c", ".working", "ledger.jsonl", *tables}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import json
 import os
 import shutil
 import tarfile
@@ -49,10 +50,12 @@ def published(bundle, to, **options):
 def test_all_that_keeps_a_bundle_back_is_said(copy):
     (copy / "saved_model.pb").write_bytes(b"cut")
     (copy / "fingerprint.pb").unlink()
+    (copy / "README.md").unlink()
     (copy / "notes.txt").write_text("mine")
     rewritten(copy, compared_with_timm=False)
     assert refused(copy, license_name="") == (
-        f"{copy} is not published: fingerprint.pb is missing; saved_model.pb has other "
+        f"{copy} is not published: fingerprint.pb is missing; README.md is missing; "
+        "saved_model.pb has other "
         "bytes than assets.extra/parity.json states; notes.txt is not in "
         "assets.extra/parity.json; it was not compared with timm; --allow_unproven "
         "publishes it all the same; the licence of its weights is not known; "
@@ -113,6 +116,8 @@ def test_a_place_that_is_none(to, message, original):
 def test_options_of_another_place(original, tmp_path):
     message = refused(original, f"tar:{tmp_path}", private=True, revision="v1")
     assert message == "--private and --revision found; expected with hf: only"
+    message = refused(original, "hf:org/name", overwrite=True)
+    assert message == "--overwrite found; expected with tar: and dir: only"
 
 
 def test_a_place_in_the_bundle_itself(copy):
@@ -153,6 +158,36 @@ def test_a_changed_bundle_replaces_the_former(original, tmp_path):
     assert not (tmp_path / "out/model.keras").exists()
     found = archive.hashes(tmp_path / "deit_micro.tar.gz")
     assert found == bundle.hashes(tmp_path / "out")
+
+
+def test_another_models_bundle_is_replaced_only_where_that_is_said(original, tmp_path):
+    other = changed(original, tmp_path / "other")
+    parity = json.loads((other / bundle.PARITY).read_text())
+    rewritten(other, source=parity["source"] | {"uri": "random:1"})
+    places = [f"dir:{tmp_path / 'out'}", f"tar:{tmp_path}"]
+    for to in places:
+        published(other, to)
+    (tmp_path / "out/notes.txt").write_text("mine")
+    before = tree(tmp_path)
+    said = (
+        "is not replaced: a bundle of deit_tiny_patch16_224 from random:1 found, of "
+        "deit_tiny_patch16_224 from random:0 expected; "
+    )
+    notes = r"notes\.txt found, which no bundle wrote; "
+    for to, also in zip(places, (notes, ""), strict=True):
+        with pytest.raises(FileExistsError, match=f"{said}{also}--overwrite replaces"):
+            published(original, to, dry_run=True)
+    assert tree(tmp_path) == before
+    for to in places:
+        assert published(original, to, overwrite=True).sent
+    assert not (tmp_path / "out/notes.txt").exists()
+
+
+def test_what_does_not_say_what_it_is_stays(original, tmp_path):
+    shutil.copytree(original, tmp_path / "out")
+    (tmp_path / "out" / bundle.PARITY).write_text("")
+    with pytest.raises(FileExistsError, match="it does not say what it is, in assets"):
+        published(original, f"dir:{tmp_path / 'out'}")
 
 
 def test_what_is_no_bundle_is_not_replaced(original, tmp_path):

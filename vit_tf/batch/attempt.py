@@ -30,6 +30,7 @@ class Failure:
         errno: The system's number of it, where it has one.
         transient: Whether the same might go well later: a download that failed.
         interrupted: Whether it was ended at some point of its work, for time or memory.
+        for_memory: Whether it took more memory than it may.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Failure:
     errno: int | None = None
     transient: bool = False
     interrupted: bool = False
+    for_memory: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
@@ -48,12 +50,8 @@ class Failure:
             error.errno if of_system else None,
             transient=isinstance(error, DownloadError),
             interrupted=isinstance(error, LimitError),
+            for_memory=isinstance(error, JobMemoryError),
         )
-
-    @property
-    def for_memory(self) -> bool:
-        """Whether it took more memory than it may."""
-        return self.kind == JobMemoryError.__name__
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"

@@ -8,9 +8,11 @@ from vit_tf.batch import places, presence
 from vit_tf.batch.attempt import Outcome
 from vit_tf.batch.jobs import Job
 from vit_tf.batch.ledger import DONE, FAILED, STARTED, Entry, Ledger
+from vit_tf.command import message
 from vit_tf.export import staging
 
 Engine = Callable[[Iterable[Job]], Generator[Outcome]]
+GOES_ON = "the same command goes on once there is room"
 PATIENCE = 60.0  # seconds for the workers of a run that was killed to end
 
 
@@ -41,7 +43,7 @@ def missing(jobs: Sequence[Job], directory: Path, ledger: Ledger) -> list[Job]:
         if entry is None:
             left.append(job)
         elif entry is not ledger.last(job.name):
-            ledger.add(entry)
+            _add(ledger, entry)
     if problems := places.problems(left, directory, ledger.last):
         raise BatchError("; ".join(problems))
     return left
@@ -75,16 +77,16 @@ def run(
         with closing(engine(_started(jobs, directory, ledger, open_jobs))) as outcomes:
             for outcome in outcomes:
                 entry = _entry(outcome, directory)
-                ledger.add(entry)
+                _add(ledger, entry)
                 del open_jobs[entry.name]
                 each(entry)
                 if entry.state == FAILED and not keep_going:
                     break
     finally:  # the engine has ended what was on its way
-        if open_jobs:
-            presence.wait_alone(directory, PATIENCE)
-        for job in open_jobs.values():
-            places.clear_partial(job, directory)
+        # What still writes is left to the next run, which waits for it.
+        if open_jobs and presence.wait_alone(directory, PATIENCE):
+            for job in open_jobs.values():
+                places.clear_partial(job, directory)
 
 
 def _started(
@@ -93,9 +95,22 @@ def _started(
     """The jobs, each written down as it is taken; what is damaged of one is removed."""
     for job in jobs:
         places.clear(job, directory)
-        ledger.add(Entry(job.name, job.key, STARTED))
+        _add(ledger, Entry(job.name, job.key, STARTED))
         open_jobs[job.name] = job
         yield job
+
+
+def _add(ledger: Ledger, entry: Entry) -> None:
+    """
+    Raises:
+        BatchError: if there is no room for it.
+    """
+    try:
+        ledger.add(entry)
+    except OSError as error:
+        if error.errno in staging.NO_ROOM:
+            raise BatchError(f"{message(error)}; {GOES_ON}") from error
+        raise
 
 
 def _entry(outcome: Outcome, directory: Path) -> Entry:
@@ -107,9 +122,7 @@ def _entry(outcome: Outcome, directory: Path) -> Entry:
     if failure is None:
         return Entry(job.name, job.key, DONE, outcome.facts)
     if failure.errno in staging.NO_ROOM:
-        raise BatchError(
-            f"{job.name}: {failure.text}; the same command goes on once there is room"
-        )
+        raise BatchError(f"{job.name}: {failure.text}; {GOES_ON}")
     if facts := places.recover(job, directory):  # it was ended just behind its end
         return Entry(job.name, job.key, DONE, facts)
     return Entry(job.name, job.key, FAILED, {"error": str(failure)})

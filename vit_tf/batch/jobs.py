@@ -11,7 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vit_tf.checkpoints.fetch import is_remote
+from vit_tf.checkpoints.random import RANDOM
+
 COLUMNS = ("name", "checkpoint", "model", "checkpoint_key", "dialect", "overrides")
+REPRESENTATIVE = "export.representative"  # the field of a folder of images
 RESERVED = ("ledger.jsonl", "summary.md", "summary.csv", "summary.json")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*(/[A-Za-z0-9][A-Za-z0-9._+=@-]*)*")
 
@@ -44,10 +48,32 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What the result depends on, as 16 hexadecimal digits."""
+        """What the result depends on, as 16 hexadecimal digits.
+
+        That is what was asked for: a file that holds another checkpoint later is the
+        same job. Its bundle's parity.json has the hash of what was converted.
+        """
         facts = dataclasses.asdict(self) | {"formats": sorted(self.formats)}
         text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def located(job: Job, folder: Path) -> Job:
+    """A job for a process elsewhere: its local paths begin at `folder`, not there.
+
+    It is not the same job: whoever counts jobs keeps the one that was given.
+    """
+    given = job.checkpoint
+    local = given and not given.startswith(RANDOM) and not is_remote(given)
+    overrides = {
+        name: str(folder / value) if name == REPRESENTATIVE and value else value
+        for name, value in job.overrides
+    }
+    return dataclasses.replace(
+        job,
+        checkpoint=str(folder / given) if local else given,
+        overrides=tuple(overrides.items()),
+    )
 
 
 def of_models(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 STARTED, DONE, FAILED = "started", "done", "failed"
+NOT_STARTED = "not started"  # in no ledger: what is said of a job that has no entry
 
 
 class LedgerError(ValueError):

@@ -11,21 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FILE = ".working"  # what is locked; it stays in the folder, and is empty
 _LOOK = 0.1  # seconds between two looks
 
 
 @contextmanager
 def working(directory: Path) -> Iterator[None]:
     """Within it, or until this process is killed, `wait_alone` waits."""
-    with _opened(directory) as folder:
-        _lock(folder, fcntl.LOCK_SH)
+    with _opened(directory) as file:
+        _lock(file, fcntl.LOCK_SH)
         yield
 
 
 def wait_alone(directory: Path, seconds: float) -> bool:
     """Waits until no process is `working` in a folder.
 
-    Where a file system has no locks for folders, nobody is seen.
+    Where a file system has no locks, nobody is seen. NFS has them, from machine to
+    machine, for files that are open for writing, and so what is locked is a file.
 
     Args:
         directory: The folder.
@@ -35,8 +37,8 @@ def wait_alone(directory: Path, seconds: float) -> bool:
         Whether it came to that.
     """
     end = time.monotonic() + seconds
-    with _opened(directory) as folder:
-        while not _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with _opened(directory) as file:
+        while not _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
             if time.monotonic() > end:
                 return False
             time.sleep(_LOOK)
@@ -45,16 +47,16 @@ def wait_alone(directory: Path, seconds: float) -> bool:
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    folder = os.open(directory, os.O_RDONLY)
+    file = os.open(directory / FILE, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        yield folder
+        yield file
     finally:
-        os.close(folder)
+        os.close(file)
 
 
-def _lock(folder: int, kind: int) -> bool:
+def _lock(file: int, kind: int) -> bool:
     try:
-        fcntl.flock(folder, kind)
+        fcntl.flock(file, kind)
     except BlockingIOError:
         return False
     except OSError:  # a file system without such locks

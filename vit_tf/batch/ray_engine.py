@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -26,14 +26,7 @@ GRACE = 30.0  # seconds after its deadline in which a job may end by itself
 WORKER_CALLS = 32  # jobs that a process does before another takes its place
 OBJECT_STORE = 100_000_000  # bytes: only jobs and facts go from process to process
 _CANCELLING = 30.0  # seconds for processes to end that are no longer wanted
-_KILLED = ray.exceptions.OutOfMemoryError.__name__
-# What Ray raises of a task whose process is no more.
-_LOST = (
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.TaskCancelledError,
-    ray.exceptions.WorkerCrashedError,
-)
+Around = Callable[[], AbstractContextManager]
 
 
 def run(
@@ -41,6 +34,7 @@ def run(
     work: Work,
     *,
     memory: Callable[[Job], int],
+    around: Around = nullcontext,
     recover: Callable[[Job], dict[str, Any] | None] = lambda job: None,
     workers: int = 0,
     address: str = "",
@@ -59,6 +53,7 @@ def run(
         work: What does a job. It must be importable where the cluster's processes are.
         memory: How many bytes a job needs. One that takes more is ended, and tried
             again with twice as much, up to all that one machine of the cluster has.
+        around: Entered in a job's process before its time begins, and left behind it.
         recover: Called where a job's process is no more: what is known of the job if
             it was done; else it removes what is left.
         workers: How many jobs are on their way at once; 0 for one per core.
@@ -72,7 +67,7 @@ def run(
     """
     with _connected(address, workers, total_memory):
         room = max(int(node["Resources"].get("memory", 0)) for node in _nodes())
-        flight = _Flight(work, memory, recover, room, retries, timeout, grace)
+        flight = _Flight(work, around, memory, recover, room, retries, timeout, grace)
         yield from flight.outcomes(jobs, workers or int(ray.cluster_resources()["CPU"]))
 
 
@@ -132,7 +127,7 @@ class _Task:
     stream: ray.ObjectRefGenerator
     place: str = ""  # where it runs; "" while it waits
     due: float = float("inf")  # when it should have ended
-    overtaken: bool = False  # whether one that was given later runs, and it does not
+    overtaken: bool = False  # whether it waits, and one that was given later runs
     cancelled: bool = False
 
 
@@ -142,6 +137,7 @@ class _Flight:
     def __init__(
         self,
         work: Work,
+        around: Around,
         memory: Callable[[Job], int],
         recover: Callable[[Job], dict[str, Any] | None],
         room: int,
@@ -149,7 +145,7 @@ class _Flight:
         timeout: float,
         grace: float,
     ):
-        self._work = ray.put(work)
+        self._work, self._around = ray.put(work), ray.put(around)
         self._memory, self._recover, self._room = memory, recover, room
         self._retries, self._timeout, self._grace = retries, timeout, grace
         self._tasks: list[_Task] = []  # in the order in which they were given
@@ -182,7 +178,7 @@ class _Flight:
     def _give(self, attempt: _Attempt, wait: float = 0) -> None:
         task = _work_on.options(memory=attempt.memory)
         stream = task.remote(
-            attempt.job, self._work, attempt.memory, self._timeout, wait
+            attempt.job, self._work, self._around, attempt.memory, self._timeout, wait
         )
         self._tasks.append(_Task(attempt, stream))
 
@@ -202,8 +198,8 @@ class _Flight:
             news = ray.get(next(task.stream))
         except ray.exceptions.RayTaskError as error:  # before the work, or behind it
             news = Outcome(task.attempt.job, {}, Failure.of(error.cause or error))
-        except _LOST as error:
-            return self._lost(task, Failure.of(error))
+        except ray.exceptions.RayError as error:  # its process is no more, or its node
+            return self._lost(task, error)
         if isinstance(news, str):
             self._started(task, news)
             return None
@@ -213,6 +209,7 @@ class _Flight:
         return self._ended(task.attempt, news)
 
     def _started(self, task: _Task, place: str) -> None:
+        """Notes where it runs: at first as it begins, then as its time does."""
         task.place = place
         if self._timeout:
             task.due = time.monotonic() + self._timeout + self._grace
@@ -233,7 +230,7 @@ class _Flight:
             return outcome
         return None
 
-    def _lost(self, task: _Task, failure: Failure) -> Outcome | None:
+    def _lost(self, task: _Task, error: Exception) -> Outcome | None:
         """The outcome of an attempt whose process is no more, if there is no other."""
         self._tasks.remove(task)
         job = task.attempt.job
@@ -242,15 +239,16 @@ class _Flight:
         if task.cancelled:
             text = f"not done within {self._timeout:g} s, nor stopped; process ended"
             return Outcome(job, {}, Failure.of(JobTimeoutError(text)))
-        killed = failure.kind == _KILLED
+        killed = isinstance(error, ray.exceptions.OutOfMemoryError)
         count, limit = ("kills", KILLS) if killed else ("crashes", CRASHES)
         times = getattr(task.attempt, count) + 1
         if times <= limit:
             self._give(dataclasses.replace(task.attempt, **{count: times}))
             return None
         how = "was ended, for want of memory," if killed else "died"
-        text = f"its process {how} {times} times; the last was on {task.place}"
-        return Outcome(job, {}, dataclasses.replace(failure, text=text))
+        text = f"its process {how} {times} times"
+        text += f"; the last was on {task.place}" if task.place else ""
+        return Outcome(job, {}, dataclasses.replace(Failure.of(error), text=text))
 
     def _cancel_overdue(self) -> None:
         for task in self._tasks:
@@ -268,12 +266,15 @@ class _Flight:
 
 @ray.remote(num_returns="streaming", num_cpus=1, max_retries=0, max_calls=WORKER_CALLS)
 def _work_on(
-    job: Job, work: Work, memory: int, timeout: float, wait: float
+    job: Job, work: Work, around: Around, memory: int, timeout: float, wait: float
 ) -> Iterator[str | Outcome]:
-    """Where a job runs, as soon as it does; and its outcome."""
+    """Where a job runs, as soon as it does, and when its time begins; its outcome."""
     time.sleep(wait)
-    yield f"{socket.gethostname()}, process {os.getpid()}"
-    outcome = attempt(job, work, timeout=timeout, memory=memory)
+    place = f"{socket.gethostname()}, process {os.getpid()}"
+    yield place
+    with around():
+        yield place
+        outcome = attempt(job, work, timeout=timeout, memory=memory)
     yield outcome
     if outcome.failure and outcome.failure.interrupted:
         threading.Event().wait()  # for its end: it may hold memory, and locks

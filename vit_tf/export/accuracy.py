@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vit_tf.export.bundle import BundleError, computing_hashes, digest, write_json
+from vit_tf.export import whole_file
+from vit_tf.export.bundle import BundleError, computing_hashes, digest
 
 ACCURACY = Path("assets.extra/accuracy.json")
 
@@ -56,7 +57,8 @@ def write(
         "disagreements": (results["comparison"] or {}).get("disagreements"),
     }
     others = [e for e in read(folder) if (e["dataset"], e["split"]) != (dataset, split)]
-    write_json(Path(folder) / ACCURACY, [*others, entry])
+    text = json.dumps([*others, entry], indent=1)
+    whole_file.write_text(Path(folder) / ACCURACY, text + "\n")
 
 
 def _part(side: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,13 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "in a folder or an archive: replace the bundle of another model, and what a person "
+    "added to it",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
     "dry_run", False, "show what would be sent, and send nothing", flag_values=FLAGS
 )
 flags.DEFINE_bool(
@@ -92,6 +99,7 @@ def main(argv: list[str]) -> None:
         allow_unproven=FLAGS.allow_unproven,
         private=FLAGS.private,
         revision=FLAGS.revision,
+        overwrite=FLAGS.overwrite,
         dry_run=FLAGS.dry_run,
         verify=FLAGS.verify,
         retries=FLAGS.retries,

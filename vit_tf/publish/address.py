@@ -14,7 +14,12 @@ FORMS = "hf:ORG/NAME, kaggle:OWNER/MODEL/VARIATION, tar:DIRECTORY or dir:DIRECTO
 
 
 def target_of(
-    to: str, release: Release, *, private: bool = False, revision: str = ""
+    to: str,
+    release: Release,
+    *,
+    private: bool = False,
+    revision: str = "",
+    overwrite: bool = False,
 ) -> Target:
     """Where a release is to go.
 
@@ -24,14 +29,21 @@ def target_of(
     kind, _, name = to.partition(":")
     if kind not in ("hf", "kaggle", "tar", "dir") or not name:
         raise PublishError(f"--to={to} found; expected: {FORMS}")
+    given = {"--private": private, "--revision": revision}, {"--overwrite": overwrite}
+    for flags, kinds in zip(given, (["hf"], ["tar", "dir"]), strict=True):
+        wrong = [flag for flag, value in flags.items() if value]
+        if wrong and kind not in kinds:
+            places = " and ".join(f"{kind}:" for kind in kinds)
+            raise PublishError(
+                f"{' and '.join(wrong)} found; expected with {places} only"
+            )
     if kind == "hf":
         return HuggingFace(name, revision or "main", private)
-    given = {"--private": private, "--revision": revision}
-    if wrong := [flag for flag, value in given.items() if value]:
-        raise PublishError(f"{' and '.join(wrong)} found; expected with hf: only")
     if kind == "kaggle":
         return Kaggle(name)
     place = Path(name).resolve()
     if place != release.folder and release.folder in place.parents:
         raise PublishError(f"{place} is in the bundle itself; name another place")
-    return Archive(place, release.name) if kind == "tar" else Folder(place)
+    if kind == "tar":
+        return Archive(place, release.name, overwrite)
+    return Folder(place, overwrite)

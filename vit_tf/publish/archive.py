@@ -1,19 +1,17 @@
 """A bundle as TF-Hub's clients fetch it: one archive, with its documentation beside."""
 
-import contextlib
 import dataclasses
-import errno
 import gzip
 import hashlib
-import os
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from vit_tf.export import card as cards
+from vit_tf.export.whole_file import replacing
+from vit_tf.publish.earlier import TELLING, check_replaceable
 from vit_tf.publish.release import Release
 from vit_tf.publish.target import Plan
 
@@ -26,10 +24,16 @@ class Archive:
     """NAME.tar.gz in a folder, with saved_model.pb at its root, and NAME.md.
 
     `hub.load("https://HOST/NAME.tar.gz")` takes it from any file server.
+
+    Attributes:
+        directory: The folder.
+        name: The archive's, without its ending.
+        overwrite: Whether the archive of whatever bundle may be replaced.
     """
 
     directory: Path
     name: str
+    overwrite: bool = False
 
     @property
     def place(self) -> str:
@@ -55,12 +59,13 @@ class Archive:
 
     def plan(self, release: Release) -> Plan:
         there = hashes(self._archive)
-        self._check_own(there)
+        differing = release.differing(there)
+        self._check_own(release, there, differing)
         sizes = {
             self._archive.name: sum(file.size for file in release.files.values()),
             self._documentation.name: len(self.card(release).encode()),
         }
-        if release.differing(there):
+        if differing:
             return Plan(sizes)
         lacking = [] if self._is_documented(release) else [self._documentation.name]
         return Plan({path: sizes[path] for path in lacking})
@@ -68,10 +73,10 @@ class Archive:
     def send(self, release: Release, plan: Plan) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._archive.name in plan.files:
-            with _replacing(self._archive) as file:
+            with replacing(self._archive) as file:
                 write(release, file)
         if self._documentation.name in plan.files:
-            with _replacing(self._documentation) as file:
+            with replacing(self._documentation) as file:
                 file.write(self.card(release).encode())
 
     def differing(self, release: Release) -> list[str]:
@@ -84,13 +89,18 @@ class Archive:
         path = self._documentation
         return path.is_file() and path.read_bytes() == self.card(release).encode()
 
-    def _check_own(self, there: Mapping[str, str]) -> None:
+    def _check_own(
+        self, release: Release, there: Mapping[str, str], differing: Sequence[str]
+    ) -> None:
         """That what is there may be replaced: what this wrote earlier, or nothing."""
         if self._archive.exists():
             if "saved_model.pb" not in there:
                 raise FileExistsError(
                     f"{self._archive} is no archive of a bundle, so it is not replaced"
                 )
+            if differing and not self.overwrite:
+                told = contents(self._archive, [n for n in TELLING if n in there])
+                check_replaceable(release, str(self._archive), there, told)
         elif self._documentation.exists():
             raise FileExistsError(
                 f"{self._documentation} is of something else: there is no "
@@ -132,30 +142,11 @@ def hashes(path: Path) -> dict[str, str]:
     return found
 
 
+def contents(path: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Relative path -> bytes, of files that are in an archive."""
+    with tarfile.open(path, "r:gz") as archive:
+        return {name: archive.extractfile(name).read() for name in names}
+
+
 def _parents(path: str) -> list[Path]:
     return list(Path(path).parents)[:-1]  # the last is "."
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which is at `path` at the end, or not at all."""
-    prefix = f".{path.name}.partial-"
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=prefix, delete=False
-        ) as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(
-                    file.fileno(), 0o644
-                )  # a temporary one is for its owner alone
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-        raise

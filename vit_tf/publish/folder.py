@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vit_tf.export import bundle
 from vit_tf.export.staging import staged
+from vit_tf.publish.earlier import TELLING, check_replaceable
 from vit_tf.publish.errors import DifferentError
 from vit_tf.publish.release import README, Release
 from vit_tf.publish.target import Plan
@@ -17,9 +18,14 @@ class Folder:
 
     TensorFlow Serving takes the highest number below a model's folder:
     dir:models/deit/2 is a version that it loads once it is there.
+
+    Attributes:
+        path: Where.
+        overwrite: Whether whatever bundle is there may be replaced.
     """
 
     path: Path
+    overwrite: bool = False
 
     @property
     def place(self) -> str:
@@ -38,6 +44,10 @@ class Folder:
     def plan(self, release: Release) -> Plan:
         if not self.differing(release):
             return Plan({})
+        if bundle.is_bundle(self.path) and not self.overwrite:
+            there = bundle.files(self.path)
+            told = {n: (self.path / n).read_bytes() for n in TELLING if n in there}
+            check_replaceable(release, str(self.path), there, told)
         return Plan({path: file.size for path, file in release.files.items()})
 
     def send(self, release: Release, plan: Plan) -> None:

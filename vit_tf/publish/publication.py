@@ -66,6 +66,7 @@ def publish(
     allow_unproven: bool = False,
     private: bool = False,
     revision: str = "",
+    overwrite: bool = False,
     dry_run: bool = False,
     verify: bool = True,
     retries: int = 5,
@@ -82,6 +83,8 @@ def publish(
         allow_unproven: Whether it may be one that was not compared with timm.
         private: Whether a Hugging Face repository that is made is a private one.
         revision: The branch of a Hugging Face repository; "" for main.
+        overwrite: Whether a folder or an archive may replace a bundle of another
+            model, or one with files that no bundle wrote.
         dry_run: Whether nothing is sent, and only what would be is said.
         verify: Whether what a client downloads is compared with the bundle afterwards.
         retries: How often what fails by chance is tried again.
@@ -91,12 +94,15 @@ def publish(
     Raises:
         PublishError: if the bundle may not be published, or its place refuses it, or
             gives back something else.
-        OSError: if a folder or an archive cannot be written.
+        OSError: if a folder or an archive cannot be written, or what is there not be
+            replaced.
     """
     release = releases.of_bundle(
         bundle, license_name=license_name, allow_unproven=allow_unproven
     )
-    target = target_of(to, release, private=private, revision=revision)
+    target = target_of(
+        to, release, private=private, revision=revision, overwrite=overwrite
+    )
     release = target.rendered(release)
     attempt = functools.partial(
         patiently, place=target.place, retries=retries, wait=wait, say=say

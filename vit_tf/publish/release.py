@@ -131,7 +131,7 @@ def of_bundle(
 
 def _not_whole(hashes: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     """How a folder's files differ from those that parity.json lists."""
-    problems = [f"{path} is missing" for path in expected if path not in hashes]
+    problems = [f"{p} is missing" for p in (*expected, README) if p not in hashes]
     problems += [
         f"{path} has other bytes than {bundle.PARITY} states"
         for path, digest in expected.items()

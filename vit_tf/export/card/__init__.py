@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vit_tf.export.card.facts import Card, of_bundle
 from vit_tf.export.card.renderings import hugging_face, kaggle, tf_hub
+from vit_tf.export.whole_file import write_text
 
 __all__ = ["Card", "hugging_face", "kaggle", "of_bundle", "tf_hub", "write"]
 
@@ -19,4 +20,4 @@ def write(bundle: str | Path, name: str = "") -> None:
         bundle: The folder.
         name: What it is called, where the folder is called otherwise for now.
     """
-    (Path(bundle) / "README.md").write_text(tf_hub(of_bundle(bundle, name)))
+    write_text(Path(bundle) / "README.md", tf_hub(of_bundle(bundle, name)))

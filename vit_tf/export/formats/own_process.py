@@ -1,15 +1,18 @@
-"""A converter in a process of its own.
+"""A converter in a process of its own, which ends with this one.
 
 What it imports, sets and counts stays there.
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from vit_tf.export.formats import while_parent_lives
 from vit_tf.export.staging import NO_ROOM
 
 LARGEST = 2**31  # bytes of weights: these converters hold a graph in one protobuf
@@ -55,14 +58,17 @@ def convert(name: str, command: list[str], saved_model: Path, path: Path) -> Non
             f"{name}: {size} bytes of weights found, less than {LARGEST} expected: "
             "the converter holds them in one protobuf"
         )
-    done = subprocess.run(
-        [sys.executable, "-P", *command],  # -P: what lies beside is not imported
-        env=os.environ | _ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    runner = while_parent_lives.__file__
+    with _open_while_this_lives() as stdin:
+        done = subprocess.run(
+            # -P: what lies beside is not imported
+            [sys.executable, "-P", runner, *command],
+            env=os.environ | _ENVIRONMENT,
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
     if done.returncode:
         if path.is_dir():
             shutil.rmtree(path)
@@ -73,3 +79,14 @@ def convert(name: str, command: list[str], saved_model: Path, path: Path) -> Non
                 raise OSError(code, os.strerror(code), str(path))
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ValueError(f"{name} cannot convert this model: {said[-1]}")
+
+
+@contextlib.contextmanager
+def _open_while_this_lives() -> Iterator[int]:
+    """The end of a pipe for reading, whose other end this process alone has."""
+    given, kept = os.pipe()
+    try:
+        yield given
+    finally:
+        os.close(given)
+        os.close(kept)
