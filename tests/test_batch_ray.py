@@ -27,7 +27,7 @@ SIZE = "600k"  # of a disk with room for one bundle
 GB = 1_000_000_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
     """One for all tests, with two cores and 1 GB."""
     module = sys.modules[__name__]

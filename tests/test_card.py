@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import onnx
 import pytest
-import tensorflow as tf
 import yaml
 from conftest import micro_config
 from huggingface_hub import ModelCard
@@ -23,10 +21,10 @@ from test_i1k_results import PORTED, PREDICTIONS, prediction
 import vit_tf
 from i1k_eval import results
 from vit_tf import pipeline
-from vit_tf.export import accuracy, bundle, card, timm_directory
+from vit_tf.export import accuracy, bundle, card
 from vit_tf.source import Source
 
-CLASSIFIER = dict(formats=("saved_model", "keras"))
+CLASSIFIER = dict(formats=("keras", "weights_h5", "timm", "litert_float32", "onnx"))
 KINDS = {
     "classifier": ({}, CLASSIFIER),
     "features": (dict(num_classes=0), {}),
@@ -62,25 +60,7 @@ def folder(tmp_path_factory):
     for name, (arguments, options) in KINDS.items():
         config = micro_config(**arguments)
         pipeline.convert(config, folder / name, checkpoint="random:0", **options)
-    _add_formats(folder / "classifier")
     return folder
-
-
-def _add_formats(classifier: Path) -> None:
-    """Further files, as the formats have them."""
-    vit_tf.load(classifier).save_weights(classifier / "model.weights.h5")
-    timm_directory.write(classifier, classifier / "timm")
-    converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(classifier), signature_keys=["serving_default"]
-    )
-    (classifier / "model_float32.tflite").write_bytes(converter.convert())
-    image = onnx.helper.make_tensor_value_info("images", 1, [None, 32, 32, 3])
-    given = onnx.helper.make_tensor_value_info("logits", 1, [None, 32, 32, 3])
-    node = onnx.helper.make_node("Identity", ["images"], ["logits"])
-    graph = onnx.helper.make_graph([node], "model", [image], [given])
-    version = onnx.helper.make_opsetid("", 17)
-    model = onnx.helper.make_model(graph, opset_imports=[version], ir_version=8)
-    onnx.save(model, classifier / "model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -138,15 +118,20 @@ def test_every_rendering_has_the_same_code(cards):
 
 def test_the_bundle_has_its_card(folder, cards):
     """It was written in a folder of another name, which was then moved."""
-    for name in ("features", "any_size"):
+    for name in KINDS:
         assert (folder / name / "README.md").read_text() == card.tf_hub(cards[name])
-    said = (folder / "classifier/README.md").read_text()
-    assert "`model.keras`" in said
-    assert "`model.onnx`" not in said  # which came later
-    card.write(folder / "classifier")
-    said = (folder / "classifier/README.md").read_text()
-    assert said == card.tf_hub(cards["classifier"])
-    assert "`model.onnx`" in said
+    assert "`model.onnx`" in (folder / "classifier/README.md").read_text()
+
+
+def test_what_comes_later_is_in_the_card_that_is_written_again(folder, cards):
+    said, later = folder / "features/README.md", folder / "features/model.onnx"
+    assert "`model.onnx`" not in said.read_text()
+    later.write_bytes(b"")
+    card.write(folder / "features")
+    assert "`model.onnx`" in said.read_text()
+    later.unlink()
+    card.write(folder / "features")
+    assert said.read_text() == card.tf_hub(cards["features"])
 
 
 def test_what_goes_in_and_what_comes_out(cards):

@@ -146,16 +146,14 @@ def test_two_conversions_give_the_same_bytes(converted, photographs, tmp_path):
         assert same == (name != "keras"), name
 
 
-def test_tensorflow_js_and_onnx(tmp_path):
+def test_tensorflow_js(tmp_path):
+    """`test_card.py` has a bundle with ONNX."""
     conversion = pipeline.convert(
-        micro_config(), tmp_path / "out", checkpoint="random:0", formats=OWN_PROCESS
+        micro_config(), tmp_path / "out", checkpoint="random:0", formats=["tfjs"]
     )
-    titles = [report.title for report in conversion.reports[-2:]]
-    assert titles == [
-        "TensorFlow.js files by TensorFlow read back",
-        "ONNX read back",
-    ]
-    assert {"tfjs/model.json", "model.onnx"} <= set(conversion.files)
+    title = "TensorFlow.js files by TensorFlow read back"
+    assert conversion.reports[-1].title == title
+    assert "tfjs/model.json" in conversion.files
 
 
 @pytest.fixture(scope="module")
