@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from i1k_eval.datasets import Dataset, DatasetError, open_dataset
+from i1k_eval.datasets.classes import natural
 from i1k_eval.datasets.dataset import is_image, listed
 
 TFDS = "tfds:"
@@ -108,12 +108,6 @@ def open_data(
     if source.startswith(TFDS):
         return _of_tfds(source, train_split, val_split, val_share, seed)
     return _of_folder(Path(source), train_split, val_split, val_share, seed)
-
-
-def natural(name: str) -> list[tuple[int, str, int]]:
-    """timm's `natural_key`: what sorts "10" behind "9"."""
-    parts = re.split(r"(\d+)", name.lower())
-    return [(0, "", int(p)) if p.isdigit() else (1, p, 0) for p in parts if p]
 
 
 def _of_folder(
