@@ -1,7 +1,7 @@
 """The recipe of `python -m vit_tf.finetune`, by the names of timm's train.py.
 
 The defaults fine-tune a model that was trained before: a small learning rate, less of
-it in lower layers, little augmentation. What is None is not done.
+it in lower layers, little augmentation. What is 0 or None is not done.
 """
 
 from ml_collections import ConfigDict
@@ -26,8 +26,7 @@ def get_config() -> ConfigDict:
     config.momentum = 0.9  # of sgd and momentum
     config.opt_betas = (0.9, 0.999)  # of adamw and lamb
     config.opt_eps = placeholder(float)  # theirs; None: torch's and timm's
-    config.layer_decay = placeholder(float)
-    config.layer_decay = 0.75
+    config.layer_decay = 0.75  # 1: all layers learn alike
     config.warmup_epochs = 2
     config.warmup_lr = 1e-6
     config.min_lr = 1e-6
@@ -54,7 +53,6 @@ def get_config() -> ConfigDict:
     config.ratio = (3 / 4, 4 / 3)
     config.hflip = 0.5
     config.vflip = 0.0
-    config.color_jitter = placeholder(float)
     config.color_jitter = 0.4
     config.aa = placeholder(str)  # rand-m9-mstd0.5-inc1
     config.train_interpolation = placeholder(str)  # None: that of the bundle

@@ -12,8 +12,10 @@ from pathlib import Path
 import bundles
 import numpy as np
 import pytest
+import tensorflow as tf
 from cli import tree
 from digit_images import write_digits
+from ml_collections import ConfigDict
 from vit_tf.configs import finetune as recipe_file
 
 import vit_tf
@@ -76,7 +78,7 @@ def test_the_new_bundle_carries_preprocessing_and_labels(tuned, bundle):
     assert notes[2].startswith("head: 3 classes of the data, drawn anew (seed 42)")
 
 
-def test_its_weights_are_the_averages_and_go_back_to_timm(tuned, bundle, tmp_path):
+def test_its_weights_are_new_and_go_back_to_timm(tuned, bundle, tmp_path):
     tensors = mapping.extract(vit_tf.load(tuned[1]))
     before = mapping.extract(vit_tf.load(bundle))
     assert all(np.any(tensors[n] != before[n]) for n in before if "head" not in n)
@@ -104,7 +106,7 @@ def test_the_held_out_metrics_are_those_of_the_new_bundle(tuned, data):
     model = vit_tf.load(tuned[1])
     transform = vit_tf.create_transform(model.data_config)
     files = [Path(name).read_bytes() for name in images.names]
-    logits = model(np.stack([transform(np.array(file)) for file in files])).numpy()
+    logits = model(np.stack([transform(tf.constant(file)) for file in files])).numpy()
     shifted = logits - logits.max(1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     loss = -logs[np.arange(len(logs)), images.labels].mean()
@@ -150,12 +152,12 @@ def test_two_devices_have_the_losses_of_one(bundle, data, tmp_path):
         np.testing.assert_allclose(other["val_loss"], row["val_loss"], rtol=1e-5)
 
 
-def batches(data, first_epoch, **options):
+def batches(data, first_epoch, *, smoothing=0.0, **options):
     images = open_data(str(data), val_share=0.2).train
-    transform = TrainTransform(DataConfig((3, 8, 8)), scale=(0.5, 1.0))
+    transform = TrainTransform(DataConfig((3, 8, 8)), **options)
     found = training_batches(
         images, transform, num_classes=3, batch_size=8, steps=3,
-        first_epoch=first_epoch, epochs=3, seed=1, **options,
+        first_epoch=first_epoch, epochs=3, seed=1, smoothing=smoothing,
     )  # fmt: skip
     return list(found.as_numpy_iterator())
 
@@ -166,9 +168,14 @@ def test_batches_follow_from_their_number(data):
     for (pixels, targets), (again, labels) in zip(all_of_them[6:], later, strict=True):
         np.testing.assert_array_equal(pixels, again)
         np.testing.assert_allclose(targets, labels * 0.7 + 0.1, rtol=1e-6)
-    first = np.concatenate([pixels for pixels, _ in all_of_them[:3]])
-    assert len(np.unique(first.reshape(24, -1), axis=0)) == 24
-    assert np.any(all_of_them[0][0] != all_of_them[3][0])
+
+
+def test_an_epoch_sees_each_image_once_in_an_order_of_its_own(data):
+    as_it_is = dict(scale=(1, 1), ratio=(1, 1), hflip=0.0, color_jitter=None)
+    found = [pixels.reshape(8, -1) for pixels, _ in batches(data, 0, **as_it_is)]
+    first, second = np.concatenate(found[:3]), np.concatenate(found[3:6])
+    assert len(np.unique(first, axis=0)) == len(np.unique(second, axis=0)) == 24
+    assert np.any(first != second)
 
 
 def test_splits_are_found_and_classes_are_in_timms_order(data, tmp_path):
@@ -219,13 +226,14 @@ def refused(folder: Path, *arguments: object) -> str:
     [
         (["--config.learning_rate=1"], "--config.learning_rate: no such field; it has"),
         (["--config.lr=fast"], "config.lr"),
+        (["--config=none.py"], "--config=none.py: there is no such file; expected: a"),
         (["--strategy=two"], "strategy"),
         (["--config.epochs=0"], "config.epochs=0 found, 1 or more expected"),
         (["--config.train_only=tail"], "config.train_only='tail' found, one of"),
         (["--config.opt=adam"], "opt='adam': expected one of"),
         (["--config.freeze=('blocks.9',)"], "no parameter or module 'blocks.9'"),
         (["--config.aa=augmix"], "auto_augment='augmix' found"),
-        (["--config.batch_size=64"], "29 images to train on found, 64 or more"),
+        (["--config.batch_size=64"], " images to train on found, 64 or more"),
         (["--config.val_split=held"], "has no folder 'held'; it has 0, 1, 2"),
     ],
 )
@@ -292,11 +300,49 @@ def test_what_is_there_is_not_overwritten(tuned, bundle, data):
     fields = [f"--config.{name}={value}" for name, value in RECIPE.items()]
     try:
         out = f"--out={tuned[1]}"
-        assert "pass --resume to go on" in refused(folder, *usual, *fields, out)
+        assert "pass --resume to go" in refused(folder, *usual, *fields, out)
         other = [*usual, *fields, out, "--resume", "--config.lr=0.5"]
         assert "config.lr was 0.001, is 0.5; expected: the" in refused(folder, *other)
     finally:
         aside.rename(tuned[1])
+
+
+def test_what_is_no_state_of_a_training_is_left_alone(bundle, data, tmp_path):
+    (tmp_path / "out.training").mkdir()
+    (tmp_path / "out.training" / "mine").write_text("")
+    usual = [f"--bundle={bundle}", f"--data={data}", "--config.batch_size=8"]
+    message = refused(tmp_path, *usual, "--overwrite")
+    assert "out.training exists, and is not the state of a training" in message
+
+
+def test_a_recipe_with_other_fields_is_named(bundle, data, tmp_path):
+    fields = recipe().to_dict()
+    fields["learning_rate"] = fields.pop("lr")
+    other = ConfigDict(fields)
+    with pytest.raises(ValueError, match="other fields found: learning_rate, lr;"):
+        run.finetune(bundle, str(data), tmp_path / "out", other)
+
+
+def test_a_data_set_of_tfds_is_opened(data, tmp_path, monkeypatch):
+    from test_i1k_datasets import tfds, write_tfds
+
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    features = {
+        "image": tfds.features.Image(encoding_format="png"),
+        "label": tfds.features.ClassLabel(names=["two", "one", "zero"]),
+    }
+    files = sorted(data.rglob("*.png"))[:12]
+    rows = [{"image": str(f), "label": i % 3} for i, f in enumerate(files)]
+    write_tfds(tmp_path, "digits", features, train=rows[:9], test=rows[9:])
+    found = open_data("tfds:digits")
+    assert found.class_names == ("two", "one", "zero")
+    assert (len(found.train), len(found.evaluation)) == (9, 3)
+    read = found.evaluation.reader()
+    bytes_of = {f.read_bytes(): r["label"] for f, r in zip(files, rows, strict=True)}
+    for index, label in enumerate(found.evaluation.labels):
+        assert bytes_of[read(index).numpy()] == label
+    with pytest.raises(DatasetError, match="has no split 'dev'; it has"):
+        open_data("tfds:digits", val_split="dev")
 
 
 def test_classes_of_the_same_names_keep_the_head(tuned, data, tmp_path):

@@ -16,13 +16,12 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-import vit_tf.configs
 from vit_tf import command, quiet
+from vit_tf.configs import finetune
 
-RECIPE = str(Path(vit_tf.configs.__path__[0]) / "finetune.py")
-STRATEGIES = ("none", "mirrored", "multi_worker")
+RECIPE = finetune.__file__
 
 
 def define(argv: list[str]) -> flags.FlagValues:
@@ -43,8 +42,12 @@ def define(argv: list[str]) -> flags.FlagValues:
         flag_values=found,
         sys_argv=argv,
     )
-    flags.DEFINE_enum(
-        "strategy", "none", STRATEGIES, "on how many devices", flag_values=found
+    flags.DEFINE_string(
+        "strategy",
+        "none",
+        "none (one device), mirrored (all of this machine), or multi_worker (all that "
+        "TF_CONFIG names)",
+        flag_values=found,
     )
     texts = {
         "resume": "go on with a training that was stopped",
@@ -66,20 +69,19 @@ def run(argv: list[str]) -> None:
 
 
 def main(argv: list[str]) -> None:
-    values = define(argv)
-    others = parse(values, argv)
+    values, others = parse(argv)
     command.check_given(values, ("bundle", "data", "out"), others)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a bad image is reported
     quiet.import_tensorflow()
     quiet.drop_notes()
     import tensorflow as tf
 
-    from vit_tf.finetune.run import finetune
+    from vit_tf.finetune import run as line
 
     if values.deterministic:
         tf.config.experimental.enable_op_determinism()
     print(
-        finetune(
+        line.finetune(
             values.bundle,
             values.data,
             values.out,
@@ -88,26 +90,34 @@ def main(argv: list[str]) -> None:
             resume=values.resume,
             overwrite=values.overwrite,
             bar=True,
+            progress=lambda step: print(f"{step} ...", file=sys.stderr),
         )
     )
 
 
-def parse(values: flags.FlagValues, argv: list[str]) -> list[str]:
-    """As `command.parse`; what is wrong with --config is said in a line.
+def parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """The flags as they are given, and the arguments that are none.
 
     Raises:
-        ValueError: naming the flag, what was found, and what was expected.
+        ValueError: naming the flag that is wrong, what was found and what was expected.
     """
-    try:
-        return command.parse(values, argv, __doc__)
-    except (AttributeError, LookupError) as error:  # --config.FIELD, which is not there
-        recipe = values["config"].value
-        known = ", ".join(recipe) if isinstance(recipe, ConfigDict) else "nothing"
-        given = (re.match(r"--?(?:no)?config\.([^=]+)", text) for text in argv)
-        unknown = [found[1] for found in given if found and found[1] not in known]
+    recipe = next((a[9:] for a in reversed(argv) if a.startswith("--config=")), RECIPE)
+    if not Path(recipe.partition(":")[0]).is_file():
         raise ValueError(
-            f"--config.{', --config.'.join(unknown) or '?'}: no such field; it has "
-            f"{known}"
+            f"--config={recipe}: there is no such file; expected: a recipe, as "
+            "configs/finetune.py"
+        )
+    try:
+        values = define(argv)
+        return values, command.parse(values, argv, __doc__)
+    except (AttributeError, LookupError) as error:  # --config.FIELD, which is not there
+        known = finetune.get_config()
+        given = (re.match(r"--?(?:no)?config\.([^=]+)", text) for text in argv)
+        fields = [match[1] for match in given if match]
+        unknown = [f"--config.{field}" for field in fields if field not in known]
+        raise ValueError(
+            f"{', '.join(unknown) or '--config'}: no such field; it has "
+            f"{', '.join(known)}"
         ) from error
 
 

@@ -4,6 +4,7 @@ import keras
 from ml_collections import ConfigDict
 
 from vit_tf import training
+from vit_tf.configs import finetune
 from vit_tf.finetune.start import TRAIN_ONLY
 from vit_tf.preprocessing import DataConfig
 
@@ -16,10 +17,10 @@ def check(recipe: ConfigDict) -> None:
     Raises:
         ValueError: listing every field that is none of those expected.
     """
+    _check_fields(recipe)
     modes = ("", *TRAIN_ONLY)
     least = {"epochs": 1, "batch_size": 1, "grad_accum_steps": 1}
-    least |= dict.fromkeys(("seed", "lora", "freeze_layers", "warmup_epochs"), 0)
-    least |= dict.fromkeys(("mixup", "cutmix", "lr", "weight_decay"), 0)
+    least |= dict.fromkeys(("seed", "lora", "freeze_layers", "mixup", "cutmix"), 0)
     expected = {
         **{n: (recipe[n] >= low, f"{low} or more") for n, low in least.items()},
         "val_share": (0 < recipe.val_share < 1, "between 0 and 1"),
@@ -28,20 +29,29 @@ def check(recipe: ConfigDict) -> None:
         "drop_path": (0 <= recipe.drop_path < 1, "from 0 to below 1"),
         "dtype": (recipe.dtype in DTYPES, f"one of {DTYPES}"),
         "train_only": (recipe.train_only in modes, f"one of {modes}"),
-        "lora": (
-            not (recipe.lora and recipe.train_only),
-            "0 with train_only, or no train_only,",
-        ),
         "opt_betas": (len(recipe.opt_betas) == 2, "two numbers"),
     }
-    if recipe.lora < 0:
-        expected["lora"] = (False, "0 or more")
+    if recipe.lora and recipe.train_only:
+        expected["train_only"] = (False, "'' with config.lora")
     if wrong := [
         f"config.{name}={recipe[name]!r} found, {text} expected"
         for name, (right, text) in expected.items()
         if not right
     ]:
         raise ValueError("; ".join(wrong))
+
+
+def _check_fields(recipe: ConfigDict) -> None:
+    """
+    Raises:
+        ValueError: listing the fields that are missing, or are none of a recipe's.
+    """
+    known = set(finetune.get_config())
+    if differing := sorted(known ^ set(recipe)):
+        raise ValueError(
+            f"a recipe with other fields found: {', '.join(differing)}; expected: "
+            "those of configs/finetune.py"
+        )
 
 
 def steps_of(recipe: ConfigDict, images: int) -> int:
@@ -67,7 +77,7 @@ def transform_of(recipe: ConfigDict, data: DataConfig) -> training.TrainTransfor
         ratio=tuple(recipe.ratio),
         hflip=recipe.hflip,
         vflip=recipe.vflip,
-        color_jitter=recipe.color_jitter,
+        color_jitter=recipe.color_jitter or None,
         auto_augment=recipe.aa,
         interpolation=recipe.train_interpolation,
         re_prob=recipe.reprob,

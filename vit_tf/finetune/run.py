@@ -46,11 +46,10 @@ class Finetuning:
 
     def __str__(self) -> str:
         lines = [] if self.conversion is None else [str(self.conversion)]
-        last = self.history[-1]
         lines += [f"trained   {note}" for note in self.notes]
-        lines.append(
-            f"held out  top-1 {last['val_top1']:.4f}, loss {last['val_loss']:.4f}"
-        )
+        for last in self.history[-1:]:
+            top1, loss = last["val_top1"], last["val_loss"]
+            lines.append(f"held out  top-1 {top1:.4f}, loss {loss:.4f}")
         lines.append(f"logs      tensorboard --logdir={self.state / LOGS}")
         return "\n".join(lines)
 
@@ -112,6 +111,8 @@ def finetune(
             metrics=[keras.metrics.CategoricalAccuracy("top1")],
             jit_compile=recipe.jit_compile,
         )
+        if not begun.model.optimizer.built:  # compile has put one around it
+            begun.model.optimizer.build(begun.model.trainable_variables)
     folder = out.with_name(f"{out.name}.training")
     chief = is_chief(distributed)
     make = _batches(recipe, begun, images, steps)

@@ -30,22 +30,26 @@ def prepare(
 
     Raises:
         SetupError: if one is there and neither is so, or it is of another setup:
-            listing every field that differs.
+            listing every field that differs; or if something else is there.
         NotADirectoryError: if a file is in the way.
     """
     said = json.loads(json.dumps(setup))
     path = folder / SETUP
-    if folder.exists() and not (resume and path.is_file()):
-        ours = path.is_file() or not any(folder.iterdir())
-        if not ((overwrite or resume) and ours):
-            raise SetupError(
-                f"{folder} is the state of a training that was stopped; pass --resume "
-                "to go on with it, or --overwrite to begin anew"
-            )
-        shutil.rmtree(folder)
-    if path.is_file():
+    there = folder.exists() and any(folder.iterdir())
+    if there and not path.is_file():
+        raise SetupError(
+            f"{folder} exists, and is not the state of a training; expected: nothing "
+            "there, or another --out"
+        )
+    if there and resume:
         _check_same(path, json.loads(path.read_text()), said)
         return
+    if there and not overwrite:
+        raise SetupError(
+            f"{folder} is the state of an earlier training; pass --resume to go on "
+            "with it, or --overwrite to begin anew"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     aside = path.with_suffix(".partial")
     aside.write_text(json.dumps(said, indent=1) + "\n")
