@@ -23,7 +23,7 @@ def main(arguments: dict) -> None:
     tf.config.set_logical_device_configuration(cpu, two)
     found = {}
 
-    def stop(start, model, out, **options):  # a bundle is not what is looked at
+    def stop(start, out, **options):  # a bundle is not what is looked at
         found[out.name] = state.history(out.with_name(f"{out.name}.training"))
 
     run.write_bundle = stop

@@ -17,11 +17,12 @@ class ProgressBar(keras.callbacks.Callback):
 
     def __init__(self, steps: int, epochs: int, first_epoch: int):
         super().__init__()
-        self._bar = tqdm(
-            total=steps * epochs, initial=steps * first_epoch, unit="batch"
-        )
-        self._epochs = epochs
+        self._steps, self._epochs, self._first_epoch = steps, epochs, first_epoch
         self._said: dict[str, str] = {}
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        total, before = (self._steps * n for n in (self._epochs, self._first_epoch))
+        self._bar = tqdm(total=total, initial=before, unit="batch")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}", refresh=False)
@@ -38,5 +39,5 @@ class ProgressBar(keras.callbacks.Callback):
             if name.startswith("val_")
         }
 
-    def close(self) -> None:
+    def on_train_end(self, logs: Mapping | None = None) -> None:
         self._bar.close()

@@ -1,8 +1,9 @@
 """The straight line of a fine-tuning: bundle, data, training, bundle."""
 
+import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def finetune(
         ParityError: if the result is not the same model in timm.
     """
     bundle, out = Path(bundle), Path(out)
+    folder = out.with_name(f"{out.name}.training")
     distributed = strategy_of(strategy)
+    chief = is_chief(distributed)
     recipes.check(recipe)
     check_place(out.resolve(), bundles.is_bundle if overwrite else None)
     progress("read the data")
@@ -102,39 +105,25 @@ def finetune(
     _check_share(recipe, distributed.num_replicas_in_sync)
     steps = recipes.steps_of(recipe, len(images.train))
     progress("build the model")
-    keras.utils.set_random_seed(recipe.seed)
     with distributed.scope():
-        begun = start(bundle, recipe, images.class_names)
-        begun.model.compile(
-            recipes.optimizer_of(recipe, begun.model, steps),
-            recipes.loss_of(recipe),
-            metrics=[keras.metrics.CategoricalAccuracy("top1")],
-            jit_compile=recipe.jit_compile,
-        )
-        if not begun.model.optimizer.built:  # compile has put one around it
-            begun.model.optimizer.build(begun.model.trainable_variables)
-    folder = out.with_name(f"{out.name}.training")
-    chief = is_chief(distributed)
+        begun = _compiled(bundle, recipe, images, steps)
     make = _batches(recipe, begun, images, steps)
     if chief:
         setup = _setup(bundle, images, recipe)
         prepare(folder, setup, resume=resume, overwrite=overwrite)
-    try:
-        _train(recipe, begun.model, make, steps, folder, chief, bar)
-    except tf.errors.OpError as error:
-        broken = unreadable(images.train) or unreadable(images.evaluation)
-        if not broken:
-            raise
-        raise ValueError(f"an image cannot be read: {broken}") from error
-    finally:
-        if chief and not (folder / CHECKPOINT).exists():  # nothing to go on from
-            shutil.rmtree(folder, ignore_errors=True)
+    progress("train")
+    with _unreadable_named(images), _nothing_left(folder if chief else None):
+        state = State(folder, begun.model, chief=chief)
+        first_epoch = state.restore() if resume else 0
+        callbacks = [state, *_callbacks(recipe, folder if chief else None)]
+        if bar and chief:
+            callbacks.append(ProgressBar(steps, recipe.epochs, first_epoch))
+        _fit(recipe, begun.model, make, steps, first_epoch, callbacks)
     notes = _notes(bundle, images, begun, recipe, steps)
     conversion = None
     if chief:
         conversion = write_bundle(
             begun,
-            begun.model,
             out,
             weights=folder / WEIGHTS,
             notes=notes,
@@ -143,6 +132,46 @@ def finetune(
         )
         shutil.rmtree(folder / CHECKPOINT)
     return Finetuning(conversion, history(folder), folder, notes)
+
+
+def _compiled(bundle: Path, recipe: ConfigDict, images: Data, steps: int) -> Start:
+    """The model, ready for `fit`; all its variables are there."""
+    keras.utils.set_random_seed(recipe.seed)
+    begun = start(bundle, recipe, images.class_names)
+    begun.model.compile(
+        recipes.optimizer_of(recipe, begun.model, steps),
+        recipes.loss_of(recipe),
+        metrics=[keras.metrics.CategoricalAccuracy("top1")],
+        jit_compile=recipe.jit_compile,
+    )
+    if not begun.model.optimizer.built:  # compile has put one around it
+        begun.model.optimizer.build(begun.model.trainable_variables)
+    return begun
+
+
+@contextlib.contextmanager
+def _unreadable_named(images: Data) -> Iterator[None]:
+    """
+    Raises:
+        ValueError: naming the image that cannot be decoded, where that is what failed.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        broken = unreadable(images.train) or unreadable(images.evaluation)
+        if not broken:
+            raise
+        raise ValueError(f"an image cannot be read: {broken}") from error
+
+
+@contextlib.contextmanager
+def _nothing_left(folder: Path | None) -> Iterator[None]:
+    """Removes the folder of a training that failed before it could be gone on with."""
+    try:
+        yield
+    finally:
+        if folder is not None and not (folder / CHECKPOINT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _opened(bundle: Path, data: str, recipe: ConfigDict) -> Data:
@@ -216,43 +245,41 @@ def _batches(
     return make
 
 
-def _train(
+def _callbacks(
+    recipe: ConfigDict, folder: Path | None
+) -> list[keras.callbacks.Callback]:
+    """What happens beside training; logs are written where there is a folder."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if recipe.model_ema_decay is not None:
+        callbacks.append(EvaluateAverages())
+    if folder is not None:
+        logs = keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False)
+        callbacks.append(logs)
+    return callbacks
+
+
+def _fit(
     recipe: ConfigDict,
     model: keras.Model,
     make: Callable[[int], tuple[tf.data.Dataset, tf.data.Dataset]],
     steps: int,
-    folder: Path,
-    chief: bool,
-    bar: bool,
+    first_epoch: int,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    state = State(folder, model, chief=chief)
-    first_epoch = state.restore()
+    """Trains the epochs that are left; averages, if any, are the weights behind it."""
     if first_epoch == recipe.epochs:  # all that was missing is the bundle
         model.optimizer.finalize_variable_values(model.trainable_variables)
         return
-    callbacks: list[keras.callbacks.Callback] = [state]
-    if recipe.model_ema_decay is not None:
-        callbacks.append(EvaluateAverages())
-    if chief:
-        logs = keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False)
-        callbacks.append(logs)
-    shown = ProgressBar(steps, recipe.epochs, first_epoch) if bar and chief else None
-    if shown is not None:
-        callbacks.append(shown)
     train, evaluation = make(first_epoch)
-    try:
-        model.fit(
-            train,
-            validation_data=evaluation,
-            initial_epoch=first_epoch,
-            epochs=recipe.epochs,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            verbose=0,
-        )
-    finally:
-        if shown is not None:
-            shown.close()
+    model.fit(
+        train,
+        validation_data=evaluation,
+        initial_epoch=first_epoch,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        callbacks=callbacks,
+        verbose=0,
+    )
 
 
 def _notes(

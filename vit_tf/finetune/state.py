@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 SETUP, HISTORY, CHECKPOINT = "setup.json", "history.jsonl", "checkpoint"
+PARTIAL = ".partial"
 
 
 class SetupError(ValueError):
@@ -35,7 +36,9 @@ def prepare(
     """
     said = json.loads(json.dumps(setup))
     path = folder / SETUP
-    there = folder.exists() and any(folder.iterdir())
+    there = folder.exists() and any(
+        inside.suffix != PARTIAL for inside in folder.iterdir()
+    )
     if there and not path.is_file():
         raise SetupError(
             f"{folder} exists, and is not the state of a training; expected: nothing "
@@ -51,7 +54,7 @@ def prepare(
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    aside = path.with_suffix(".partial")
+    aside = path.with_suffix(PARTIAL)
     aside.write_text(json.dumps(said, indent=1) + "\n")
     aside.rename(path)
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
-import keras
-
 from vit_tf import training
 from vit_tf.configs import checkpoint
 from vit_tf.export import timm_directory
@@ -16,7 +14,6 @@ from vit_tf.pipeline import Conversion, convert
 
 def write_bundle(
     start: Start,
-    model: keras.Model,
     out: Path,
     *,
     weights: Path,
@@ -30,8 +27,7 @@ def write_bundle(
     was written is read back, before there is a bundle.
 
     Args:
-        start: What the model began as; it says the labels and how images are prepared.
-        model: The model as it is now.
+        start: The model, trained by now; its labels, and how images are prepared.
         out: Where to write.
         weights: The folder for timm's form of them, which stays.
         notes: What was done, for the bundle to say.
@@ -44,7 +40,7 @@ def write_bundle(
     """
     if weights.exists():  # of a run that was stopped while it wrote them
         shutil.rmtree(weights)
-    plain = training.merge_lora(model)
+    plain = training.merge_lora(start.model)
     timm_directory.write_model(plain, start.described, [], weights)
     config = checkpoint.get_config(urlencode({"uri": str(weights)}))
     config.dtype = start.described["dtype"]
