@@ -192,7 +192,7 @@ def test_splits_are_found_and_classes_are_in_timms_order(data, tmp_path):
     shutil.rmtree(tmp_path / "val" / "2")  # need not have all
     assert open_data(str(tmp_path)).evaluation.labels.tolist() == [0, 2]
     (tmp_path / "val" / "1").rename(tmp_path / "val" / "one")
-    with pytest.raises(DatasetError, match="classes one found, which"):
+    with pytest.raises(DatasetError, match="classes one found, which are not"):
         open_data(str(tmp_path))
 
 

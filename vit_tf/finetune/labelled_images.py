@@ -13,7 +13,6 @@ from i1k_eval.datasets.classes import natural
 from i1k_eval.datasets.dataset import is_image, listed
 
 TFDS = "tfds:"
-TRAIN = ("train",)
 EVALUATION = ("validation", "val", "test")
 
 
@@ -115,7 +114,7 @@ def _of_folder(
 ) -> Data:
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
-    train = _split(folder, train_split, TRAIN)
+    train = _split(folder, train_split, ("train",))
     evaluation = _split(folder, val_split, EVALUATION)
     if evaluation and not train:
         raise DatasetError(
@@ -125,19 +124,24 @@ def _of_folder(
     names = _class_names(folder / train)
     images = _images(folder / train, names)
     if evaluation:
-        others = [n for n in _class_names(folder / evaluation) if n not in names]
-        if others:
-            raise DatasetError(
-                f"{folder / evaluation}: classes {listed(others)} found, which "
-                f"{folder / train} does not have"
-            )
-        held_out = _images(folder / evaluation, _class_names(folder / evaluation))
-        place = {name: index for index, name in enumerate(names)}
-        own = _class_names(folder / evaluation)
-        labels = np.array([place[own[label]] for label in held_out.labels])
-        held_out = dataclasses.replace(held_out, labels=labels)
+        held_out = _held_out(folder / evaluation, names)
         return Data(images, held_out, names, f"{folder}: {train} and {evaluation}")
     return _shared(images, names, val_share, seed, str(folder / train))
+
+
+def _held_out(folder: Path, class_names: Sequence[str]) -> LabelledImages:
+    """A folder's images, with the indices that `class_names` has for its classes.
+
+    Raises:
+        DatasetError: if one of its classes is none of those.
+    """
+    own = _class_names(folder)
+    if others := [name for name in own if name not in class_names]:
+        raise DatasetError(
+            f"{folder}: classes {listed(others)} found, which are not trained on"
+        )
+    images, index = _images(folder, own), np.array([*map(class_names.index, own)])
+    return dataclasses.replace(images, labels=index[images.labels])
 
 
 def _split(folder: Path, asked: str, usual: Sequence[str]) -> str:
@@ -163,7 +167,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     Raises:
         DatasetError: if there are fewer than two.
     """
-    names = sorted((path.name for path in _folders(folder)), key=natural)
+    names = sorted(sorted(path.name for path in _folders(folder)), key=natural)
     if len(names) < 2:
         raise DatasetError(
             f"{folder}: {listed(names) or 'no'} class folder found; expected: two or "

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One line: which epoch, how many of all batches, the loss, the last top-1.
+    """One line, until it is closed: epoch, batches, the loss, the last top-1.
 
     Args:
         steps: How many batches an epoch has.
@@ -17,12 +17,10 @@ class ProgressBar(keras.callbacks.Callback):
 
     def __init__(self, steps: int, epochs: int, first_epoch: int):
         super().__init__()
-        self._steps, self._epochs, self._first_epoch = steps, epochs, first_epoch
-        self._said: dict[str, str] = {}
-
-    def on_train_begin(self, logs: Mapping | None = None) -> None:
-        total, before = (self._steps * n for n in (self._epochs, self._first_epoch))
+        total, before = steps * epochs, steps * first_epoch
         self._bar = tqdm(total=total, initial=before, unit="batch")
+        self._epochs = epochs
+        self._said: dict[str, str] = {}
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}", refresh=False)
@@ -39,5 +37,5 @@ class ProgressBar(keras.callbacks.Callback):
             if name.startswith("val_")
         }
 
-    def on_train_end(self, logs: Mapping | None = None) -> None:
+    def close(self) -> None:
         self._bar.close()

@@ -112,12 +112,17 @@ def finetune(
         setup = _setup(bundle, images, recipe)
         prepare(folder, setup, resume=resume, overwrite=overwrite)
     progress("train")
-    with _unreadable_named(images), _nothing_left(folder if chief else None):
+    with (
+        _unreadable_named(images),
+        _nothing_left(folder if chief else None),
+        contextlib.ExitStack() as opened,
+    ):
         state = State(folder, begun.model, chief=chief)
         first_epoch = state.restore() if resume else 0
         callbacks = [state, *_callbacks(recipe, folder if chief else None)]
         if bar and chief:
-            callbacks.append(ProgressBar(steps, recipe.epochs, first_epoch))
+            shown = ProgressBar(steps, recipe.epochs, first_epoch)
+            callbacks.append(opened.enter_context(contextlib.closing(shown)))
         _fit(recipe, begun.model, make, steps, first_epoch, callbacks)
     notes = _notes(bundle, images, begun, recipe, steps)
     conversion = None
