@@ -71,38 +71,46 @@ def start(path: Path, recipe: ConfigDict, class_names: Sequence[str]) -> Start:
     """
     data = bundle.read_data_config(path)
     told = bundle.described(path)
-    tensors = mapping.extract(bundle.load(path))
+    rates = {"drop_rate": recipe.drop, "drop_path_rate": recipe.drop_path}
+    wanted = {**told["model"], "num_classes": len(class_names), **rates}
     keeps_head = list(class_names) == (told.get("label_names") or [])
-    stored = dict(told["model"])
-    note = "head: the bundle's, of the same classes"
-    if not keeps_head:
-        note = (
-            f"head: {len(class_names)} classes of the data, drawn anew (seed "
-            f"{recipe.seed}) and fine-tuned"
-        )
-        heads = tuple(f"{head}." for head in classifiers(told["model_class"]))
-        tensors = {n: t for n, t in tensors.items() if not n.startswith(heads)}
-        stored["num_classes"] = 0
-    wanted = {**told["model"], "num_classes": len(class_names), **_rates(told, recipe)}
-    tensors, _ = adapt(tensors, stored, wanted, told["model_class"], seed=recipe.seed)
-    config = ConfigDict({**told, "model": wanted})
-    with skip_init():
-        model = models.build(config, dtype=recipe.dtype or told["dtype"])
-    mapping.assign(model, tensors)
+    model = _filled(path, wanted, recipe, keeps_head=keeps_head)
     described = {
         **told,
         "model": wanted,
         "label_names": list(class_names),
-        "tag": "",
+        "tag": "",  # whose weights these are no more
         "origin": {},
     }
+    tensors = mapping.extract(model)
     timm_directory.timm_config(model, described, tensors)  # that it can be written
     _choose(model, recipe)
+    note = (
+        "head: the bundle's, of the same classes"
+        if keeps_head
+        else f"head: {len(class_names)} classes of the data, drawn anew (seed "
+        f"{recipe.seed}) and fine-tuned"
+    )
     return Start(model, described, data, note)
 
 
-def _rates(told: Mapping[str, Any], recipe: ConfigDict) -> dict[str, float]:
-    return {"drop_rate": recipe.drop, "drop_path_rate": recipe.drop_path}
+def _filled(
+    path: Path, wanted: Mapping[str, Any], recipe: ConfigDict, *, keeps_head: bool
+) -> keras.Model:
+    """The bundle's model with other arguments, and its weights."""
+    told = bundle.described(path)
+    stored, tensors = dict(told["model"]), mapping.extract(bundle.load(path))
+    if not keeps_head:
+        heads = tuple(f"{head}." for head in classifiers(told["model_class"]))
+        tensors = {n: t for n, t in tensors.items() if not n.startswith(heads)}
+        stored["num_classes"] = 0
+    tensors, _ = adapt(tensors, stored, wanted, told["model_class"], seed=recipe.seed)
+    with skip_init():
+        model = models.build(
+            ConfigDict({**told, "model": wanted}), dtype=recipe.dtype or told["dtype"]
+        )
+    mapping.assign(model, tensors)
+    return model
 
 
 def _choose(model: keras.Model, recipe: ConfigDict) -> None:
