@@ -54,9 +54,14 @@ def prepare(
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    _write(path, json.dumps(said, indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """A file that is there whole, or as it was."""
     aside = path.with_suffix(PARTIAL)
-    aside.write_text(json.dumps(said, indent=1) + "\n")
-    aside.rename(path)
+    aside.write_text(text)
+    aside.replace(path)
 
 
 def _check_same(
@@ -114,7 +119,7 @@ class State(keras.callbacks.Callback):
         epoch = int(self._epoch.numpy())
         if self._chief and self._history.exists():  # what came after is to come again
             lines = self._history.read_text().splitlines(keepends=True)
-            self._history.write_text("".join(lines[:epoch]))
+            _write(self._history, "".join(lines[:epoch]))
         return epoch
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
