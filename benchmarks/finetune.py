@@ -17,6 +17,7 @@ It ends with an error if each seed of vit_tf is not above each of the frozen one
 the means of vit_tf and timm are farther apart than the larger of their ranges.
 """
 
+import importlib
 import io
 import statistics
 import sys
@@ -120,16 +121,16 @@ def _train(model, images, transform, recipe) -> None:
     """As timm's train.py does, an epoch after the other."""
     from PIL import Image
 
-    from vit_tf.reference import timm, torch
+    from vit_tf.reference import torch  # before timm's parts are imported
 
-    optimizer = timm.optim.create_optimizer_v2(
+    optimizer = importlib.import_module("timm.optim").create_optimizer_v2(
         model,
         recipe.opt,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
         layer_decay=recipe.layer_decay,
     )
-    schedule, _ = timm.scheduler.create_scheduler_v2(
+    schedule, _ = importlib.import_module("timm.scheduler").create_scheduler_v2(
         optimizer,
         sched="cosine",
         num_epochs=recipe.epochs,
@@ -137,7 +138,8 @@ def _train(model, images, transform, recipe) -> None:
         warmup_lr=recipe.warmup_lr,
         min_lr=recipe.min_lr,
     )
-    loss = timm.loss.LabelSmoothingCrossEntropy(recipe.smoothing)
+    losses = importlib.import_module("timm.loss")
+    loss = losses.LabelSmoothingCrossEntropy(recipe.smoothing)
     files = [Path(name).read_bytes() for name in images.names]
     pictures = [Image.open(io.BytesIO(file)).convert("L") for file in files]
     labels = torch.from_numpy(images.labels)

@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_twice_goes_on_to_the_same_losses(
 
 
 def test_two_devices_have_the_losses_of_one(bundle, data, tmp_path):
-    still = recipe(drop=0.0, drop_path=0.0, epochs=2)
+    still = recipe(drop=0.0, drop_path=0.0, epochs=1)
     arguments = dict(bundle=str(bundle), data=str(data), out=str(tmp_path))
     arguments["recipe"] = still.to_dict()
     done = subprocess.run(

@@ -102,7 +102,7 @@ def finetune(
     check_place(out.resolve(), bundles.is_bundle if overwrite else None)
     progress("read the data")
     images = _opened(bundle, data, recipe)
-    _check_share(recipe, distributed.num_replicas_in_sync)
+    _check_share(recipe, images, distributed.num_replicas_in_sync)
     steps = recipes.steps_of(recipe, len(images.train))
     progress("build the model")
     with distributed.scope():
@@ -197,15 +197,20 @@ def _opened(bundle: Path, data: str, recipe: ConfigDict) -> Data:
     return Data(train, evaluation, names, images.note)
 
 
-def _check_share(recipe: ConfigDict, replicas: int) -> None:
+def _check_share(recipe: ConfigDict, images: Data, replicas: int) -> None:
     """
     Raises:
-        ValueError: if a batch is not shared evenly.
+        ValueError: if a batch is not shared evenly, or a device would have no image.
     """
     if recipe.batch_size % replicas:
         raise ValueError(
             f"config.batch_size={recipe.batch_size} with {replicas} devices found; "
             f"expected: a multiple of {replicas}"
+        )
+    if len(images.evaluation) < replicas:
+        raise ValueError(
+            f"{len(images.evaluation)} images held out with {replicas} devices found; "
+            f"expected: {replicas} or more"
         )
 
 
@@ -225,6 +230,9 @@ def _batches(
     classes = len(images.class_names)
     transform = recipes.transform_of(recipe, begun.data)
     mixup = recipes.mixup_of(recipe, classes)
+    # Keras takes the first batch to be of one size on all devices.
+    replicas = begun.model.distribute_strategy.num_replicas_in_sync
+    even = min(recipe.batch_size, len(images.evaluation)) // replicas * replicas
 
     def make(first_epoch: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
         train = training_batches(
@@ -243,7 +251,7 @@ def _batches(
             images.evaluation,
             begun.data,
             num_classes=classes,
-            batch_size=recipe.batch_size,
+            batch_size=even,
         )
         return train, evaluation
 
