@@ -53,6 +53,8 @@ LEVELS = {
     "convert": 7,
     "convert_all_models": 8,
     "i1k_eval": 7,
+    "vit_tf.finetune": 8,
+    "vit_tf.finetune.__main__": 9,
     "i1k_eval.reference": 8,  # the others import it in functions: it needs torch
 }
 THIRD_PARTY = {
@@ -94,6 +96,8 @@ THIRD_PARTY = {
     "vit_tf.batch.ray_engine": {"ray"},
     "vit_tf.parity.__main__": {"absl"},
     "vit_tf.augreg.__main__": {"absl"},
+    "vit_tf.finetune": {"tensorflow", "keras", "numpy", "ml_collections", "tqdm"},
+    "vit_tf.finetune.__main__": {"absl", "ml_collections"},
     "vit_tf": set(),
     "convert": {"absl", "ml_collections", "tqdm"},
     "convert_all_models": {"absl", "tqdm"},

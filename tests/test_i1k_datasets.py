@@ -29,7 +29,7 @@ from timm.utils.misc import natural_key
 
 from i1k_eval import labels
 from i1k_eval.datasets import Dataset, DatasetError, open_dataset
-from i1k_eval.datasets.classes import _natural
+from i1k_eval.datasets.classes import natural
 
 PETS = images("cat/0.png", "cat/1.jpg", "dog/0.webp", "dog/a b.JPEG", "owl/ü.bmp")
 PET_LABELS = [{0}, {0}, {1}, {1}, {2}]
@@ -196,7 +196,7 @@ def test_where_they_agree_the_order_is_theirs(tmp_path):
 
 @given(st.lists(st.text("aB10 _é", max_size=6)))
 def test_natural_order_is_timm_s(names):
-    assert sorted(names, key=_natural) == sorted(names, key=natural_key)
+    assert sorted(names, key=natural) == sorted(names, key=natural_key)
 
 
 def test_subsets_of_imagenet_are_known_by_their_words(tmp_path):

@@ -104,6 +104,7 @@ def convert(
     checkpoint_key: str = "",
     dialect: str = "",
     formats: Sequence[str] = ("saved_model",),
+    notes: Sequence[str] = (),
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda step: None,
     bench: Workbench | None = None,
@@ -121,6 +122,7 @@ def convert(
         dialect: Whose names its tensors have, where they do not tell it themselves.
         formats: Of `FORMATS`: "saved_model", which a bundle always is, and what it is
             to hold beside, "keras", "timm", "litert_float32" ...
+        notes: What was done to the checkpoint before, for the bundle to say.
         overwrite: Whether a bundle that is there may be replaced.
         progress: Called with the name of each step as it begins.
         bench: What earlier conversions left, where there are to be several.
@@ -152,6 +154,7 @@ def convert(
         source = read(
             timm_config, checkpoint, checkpoint_key=checkpoint_key, dialect=dialect
         )
+        source = dataclasses.replace(source, notes=(*notes, *source.notes))
         source_hash = background.submit(source.hash)
         checkpoints.check_finite(source.tensors, source.uri)
         described = bundle.describe(config, source.facts)

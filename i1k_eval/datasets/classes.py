@@ -172,7 +172,7 @@ def _is_count(names: Sequence[str]) -> bool:
 def _alphabetic(names: Sequence[str]) -> list[str]:
     """The order of timm and of torchvision, where it is one."""
     torchvision = sorted(names)
-    timm = sorted(torchvision, key=_natural)
+    timm = sorted(torchvision, key=natural)
     if timm != torchvision:
         raise DatasetError(
             f"timm takes the classes in the order {listed(timm)}, torchvision in the "
@@ -182,7 +182,7 @@ def _alphabetic(names: Sequence[str]) -> list[str]:
     return timm
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """timm's order: numbers by their value, and capital letters as small ones."""
     texts_and_numbers = re.split(r"(\d+)", name.lower())
     texts_and_numbers[1::2] = [number.lstrip("0") for number in texts_and_numbers[1::2]]

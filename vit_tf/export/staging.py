@@ -34,7 +34,7 @@ def staged(
         OSError: if there is no room for what the body writes, whoever noticed it.
     """
     directory = Path(directory).resolve()
-    _check_place(directory, replaceable)
+    check_place(directory, replaceable)
     made = [parent for parent in directory.parents if not parent.exists()]
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,12 @@ def _sync(path: Path) -> None:
         os.close(opened)
 
 
-def _check_place(directory: Path, replaceable: Callable[[Path], bool] | None) -> None:
+def check_place(directory: Path, replaceable: Callable[[Path], bool] | None) -> None:
+    """That something may be written to `directory`, an absolute path.
+
+    Raises:
+        FileExistsError, NotADirectoryError: as `staged` does.
+    """
     for parent in directory.parents:
         if parent.exists() and not parent.is_dir():
             raise NotADirectoryError(
