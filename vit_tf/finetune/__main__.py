@@ -45,8 +45,7 @@ def define(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string(
         "strategy",
         "none",
-        "none (one device), mirrored (all of this machine), or multi_worker (all that "
-        "TF_CONFIG names)",
+        "none (one device), or mirrored (all of this machine)",
         flag_values=found,
     )
     texts = {

@@ -71,7 +71,7 @@ def training_batches(
     batches = numbers.map(one, tf.data.AUTOTUNE, deterministic=True)
     batches = batches.batch(batch_size, drop_remainder=True)
     batches = batches.enumerate(start=first_epoch * steps)
-    return _shared(batches.map(targets)).prefetch(tf.data.AUTOTUNE)
+    return batches.map(targets).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(
@@ -89,15 +89,7 @@ def evaluation_batches(
 
     indices = tf.data.Dataset.range(len(images))
     batches = indices.map(one, tf.data.AUTOTUNE, deterministic=True)
-    return _shared(batches.batch(batch_size)).prefetch(tf.data.AUTOTUNE)
-
-
-def _shared(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Of several workers each makes all batches, and takes its part of each."""
-    options = tf.data.Options()
-    sharding = tf.data.experimental.AutoShardPolicy.DATA
-    options.experimental_distribute.auto_shard_policy = sharding
-    return batches.with_options(options)
+    return batches.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def unreadable(images: LabelledImages) -> str:

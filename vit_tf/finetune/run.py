@@ -21,7 +21,7 @@ from vit_tf.finetune.labelled_images import Data, open_data
 from vit_tf.finetune.progress import ProgressBar
 from vit_tf.finetune.start import Start, class_order, start
 from vit_tf.finetune.state import CHECKPOINT, State, history, prepare
-from vit_tf.finetune.strategies import is_chief, strategy_of
+from vit_tf.finetune.strategies import strategy_of
 from vit_tf.finetune.write import write_bundle
 from vit_tf.pipeline import Conversion
 
@@ -33,20 +33,20 @@ class Finetuning:
     """What `finetune` did.
 
     Attributes:
-        conversion: How the new bundle was proven; None on a worker that wrote none.
+        conversion: How the new bundle was proven.
         history: For each epoch `loss`, `top1`, `val_loss`, `val_top1`, and `losses`,
             the epoch's mean behind each batch.
         state: The folder of TensorBoard's logs and of the history.
         notes: What was trained, on what, a line each.
     """
 
-    conversion: Conversion | None
+    conversion: Conversion
     history: list[dict[str, Any]]
     state: Path
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [] if self.conversion is None else [str(self.conversion)]
+        lines = [str(self.conversion)]
         lines += [f"trained   {note}" for note in self.notes]
         for last in self.history[-1:]:
             top1, loss = last["val_top1"], last["val_loss"]
@@ -79,7 +79,7 @@ def finetune(
         data: A folder of class folders, or "tfds:NAME": see `open_data`.
         out: Where to write the new bundle. It appears there whole or not at all.
         recipe: As `configs/finetune.py` gives it.
-        strategy: One of "none", "mirrored", "multi_worker": see `strategy_of`.
+        strategy: "none" or "mirrored": see `strategy_of`.
         resume: Whether a training that was stopped is gone on with.
         overwrite: Whether a bundle, or the state of a training, that is there may be
             replaced.
@@ -97,7 +97,6 @@ def finetune(
     bundle, out = Path(bundle), Path(out)
     folder = out.with_name(f"{out.name}.training")
     distributed = strategy_of(strategy)
-    chief = is_chief(distributed)
     recipes.check(recipe)
     check_place(out.resolve(), bundles.is_bundle if overwrite else None)
     progress("read the data")
@@ -108,34 +107,31 @@ def finetune(
     with distributed.scope():
         begun = _compiled(bundle, recipe, images, steps)
     make = _batches(recipe, begun, images, steps)
-    if chief:
-        setup = _setup(bundle, images, recipe)
-        prepare(folder, setup, resume=resume, overwrite=overwrite)
+    setup = _setup(bundle, images, recipe)
+    prepare(folder, setup, resume=resume, overwrite=overwrite)
     progress("train")
     with (
         _unreadable_named(images),
-        _nothing_left(folder if chief else None),
+        _nothing_left(folder),
         contextlib.ExitStack() as opened,
     ):
-        state = State(folder, begun.model, chief=chief)
+        state = State(folder, begun.model)
         first_epoch = state.restore() if resume else 0
-        callbacks = [state, *_callbacks(recipe, folder if chief else None)]
-        if bar and chief:
+        callbacks = [state, *_callbacks(recipe, folder)]
+        if bar:
             shown = ProgressBar(steps, recipe.epochs, first_epoch)
             callbacks.append(opened.enter_context(contextlib.closing(shown)))
         _fit(recipe, begun.model, make, steps, first_epoch, callbacks)
     notes = _notes(bundle, images, begun, recipe, steps)
-    conversion = None
-    if chief:
-        conversion = write_bundle(
-            begun,
-            out,
-            weights=folder / WEIGHTS,
-            notes=notes,
-            overwrite=overwrite,
-            progress=progress,
-        )
-        shutil.rmtree(folder / CHECKPOINT)
+    conversion = write_bundle(
+        begun,
+        out,
+        weights=folder / WEIGHTS,
+        notes=notes,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    shutil.rmtree(folder / CHECKPOINT)
     return Finetuning(conversion, history(folder), folder, notes)
 
 
@@ -170,12 +166,12 @@ def _unreadable_named(images: Data) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _nothing_left(folder: Path | None) -> Iterator[None]:
+def _nothing_left(folder: Path) -> Iterator[None]:
     """Removes the folder of a training that failed before it could be gone on with."""
     try:
         yield
     finally:
-        if folder is not None and not (folder / CHECKPOINT).exists():
+        if not (folder / CHECKPOINT).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -258,17 +254,12 @@ def _batches(
     return make
 
 
-def _callbacks(
-    recipe: ConfigDict, folder: Path | None
-) -> list[keras.callbacks.Callback]:
-    """What happens beside training; logs are written where there is a folder."""
-    callbacks: list[keras.callbacks.Callback] = []
-    if recipe.model_ema_decay is not None:
-        callbacks.append(EvaluateAverages())
-    if folder is not None:
-        logs = keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False)
-        callbacks.append(logs)
-    return callbacks
+def _callbacks(recipe: ConfigDict, folder: Path) -> list[keras.callbacks.Callback]:
+    """What happens beside training."""
+    logs = keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False)
+    if recipe.model_ema_decay is None:
+        return [logs]
+    return [logs, EvaluateAverages()]
 
 
 def _fit(

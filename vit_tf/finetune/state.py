@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,10 +92,9 @@ class State(keras.callbacks.Callback):
     Args:
         folder: The training's.
         model: The model, compiled, with an optimizer that is built.
-        chief: Whether this process is the one that keeps them, of several workers.
     """
 
-    def __init__(self, folder: Path, model: keras.Model, *, chief: bool = True):
+    def __init__(self, folder: Path, model: keras.Model):
         super().__init__()
         self._history = folder / HISTORY
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -105,19 +103,17 @@ class State(keras.callbacks.Callback):
             model=[variable.value for variable in model.variables],
             optimizer=[variable.value for variable in model.optimizer.variables],
         )
-        self._chief = chief
-        self._folder = folder / CHECKPOINT
-        # Variables of several workers are saved by all of them: the others' are lost.
-        own = self._folder if chief else Path(tempfile.mkdtemp(prefix="vit_tf-"))
-        self._manager = tf.train.CheckpointManager(checkpoint, str(own), max_to_keep=1)
+        self._manager = tf.train.CheckpointManager(
+            checkpoint, str(folder / CHECKPOINT), max_to_keep=1
+        )
         self._losses: list[float] = []
 
     def restore(self) -> int:
         """Puts the last state into the model; how many epochs are behind it."""
-        if latest := tf.train.latest_checkpoint(str(self._folder)):
+        if latest := self._manager.latest_checkpoint:
             self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
         epoch = int(self._epoch.numpy())
-        if self._chief and self._history.exists():  # what came after is to come again
+        if self._history.exists():  # what came after is to come again
             lines = self._history.read_text().splitlines(keepends=True)
             _write(self._history, "".join(lines[:epoch]))
         return epoch
@@ -129,14 +125,9 @@ class State(keras.callbacks.Callback):
         self._losses.append(float(logs["loss"]))
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
-        if self._chief:
-            self._note(epoch, logs or {})
+        self._note(epoch, logs or {})
         self._epoch.assign(epoch + 1)
         self._manager.save(checkpoint_number=epoch + 1)
-
-    def on_train_end(self, logs: Mapping | None = None) -> None:
-        if not self._chief:
-            shutil.rmtree(self._manager.directory)
 
     def _note(self, epoch: int, logs: Mapping) -> None:
         row = {name: float(value) for name, value in logs.items()}

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-STRATEGIES = ("none", "mirrored", "multi_worker")
+STRATEGIES = ("none", "mirrored")
 
 
 def strategy_of(name: str) -> tf.distribute.Strategy:
@@ -10,29 +10,15 @@ def strategy_of(name: str) -> tf.distribute.Strategy:
 
     Args:
         name: "none" for one device; "mirrored" for all GPUs of this machine (or all
-            logical CPUs, where it has none); "multi_worker" for the machines that
-            the environment's TF_CONFIG lists, each of which runs the same command.
+            logical CPUs, where it has none).
 
     Raises:
         ValueError: if there is no such strategy.
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy={name!r} found, one of {STRATEGIES} expected")
-    if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
         return tf.distribute.MirroredStrategy(devices)
     return tf.distribute.get_strategy()
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes what all have made."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    if resolver.task_type == "worker":
-        chief = "chief" in resolver.cluster_spec().jobs
-        return resolver.task_id == 0 and not chief
-    return resolver.task_type == "chief"
