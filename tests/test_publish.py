@@ -117,7 +117,7 @@ def test_options_of_another_place(original, tmp_path):
     message = refused(original, f"tar:{tmp_path}", private=True, revision="v1")
     assert message == "--private and --revision found; expected with hf: only"
     message = refused(original, "hf:org/name", overwrite=True)
-    assert message == "--overwrite found; expected with tar: and dir: only"
+    assert message == "--overwrite found; expected with kaggle:, tar:, dir: only"
 
 
 def test_a_place_in_the_bundle_itself(copy):

@@ -155,6 +155,35 @@ def test_a_version_that_is_processed_for_a_while(original, kaggle):
     assert len(kaggle.variations[HANDLE].versions) == 1
 
 
+def test_a_version_that_is_processed_is_not_sent_again(original, kaggle, tmp_path):
+    published(original)
+    more = changed(original, tmp_path, **{"model.keras": b"one more format"})
+    kaggle.processing = 100
+    variation = kaggle.variations[HANDLE]
+    for _ in range(2):
+        message = refused(more, retries=1)
+        assert "kaggle:owner/deit/micro: version 1 found; expected: the one" in message
+        assert "--overwrite sends anew" in message
+        assert len(variation.versions) == 2
+    notes = published(more, dry_run=True).plan.notes
+    assert "sent before; Kaggle does not show it yet" in notes
+    variation.processing = 1
+    assert not published(more).sent
+    assert len(variation.versions) == 2
+
+
+def test_a_version_that_could_not_be_processed_is_sent_when_told(
+    original, kaggle, tmp_path
+):
+    published(original)
+    more = changed(original, tmp_path, **{"model.keras": b"one more format"})
+    published(more)
+    kaggle.variations[HANDLE].versions.pop()
+    assert "version 1 found" in refused(more, retries=0)
+    assert published(more, overwrite=True).sent
+    assert not published(more).sent
+
+
 @pytest.mark.parametrize(
     ("request_", "fault"),
     [

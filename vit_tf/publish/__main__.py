@@ -54,7 +54,7 @@ flags.DEFINE_bool(
     "overwrite",
     False,
     "in a folder or an archive: replace the bundle of another model, and what a person "
-    "added to it",
+    "added to it; on Kaggle: send again what was sent and is not shown",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(

@@ -30,17 +30,17 @@ def target_of(
     if kind not in ("hf", "kaggle", "tar", "dir") or not name:
         raise PublishError(f"--to={to} found; expected: {FORMS}")
     given = {"--private": private, "--revision": revision}, {"--overwrite": overwrite}
-    for flags, kinds in zip(given, (["hf"], ["tar", "dir"]), strict=True):
+    for flags, kinds in zip(given, (["hf"], ["kaggle", "tar", "dir"]), strict=True):
         wrong = [flag for flag, value in flags.items() if value]
         if wrong and kind not in kinds:
-            places = " and ".join(f"{kind}:" for kind in kinds)
+            places = ", ".join(f"{kind}:" for kind in kinds)
             raise PublishError(
                 f"{' and '.join(wrong)} found; expected with {places} only"
             )
     if kind == "hf":
         return HuggingFace(name, revision or "main", private)
     if kind == "kaggle":
-        return Kaggle(name)
+        return Kaggle(name, overwrite)
     place = Path(name).resolve()
     if place != release.folder and release.folder in place.parents:
         raise PublishError(f"{place} is in the bundle itself; name another place")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vit_tf.export import bundle
 from vit_tf.export import card as cards
 from vit_tf.publish import kaggle_card
-from vit_tf.publish.errors import PublishError
+from vit_tf.publish.errors import DifferentError, PublishError
 from vit_tf.publish.patience import status
 from vit_tf.publish.release import DESCRIBED, Release
 from vit_tf.publish.target import Plan
@@ -32,16 +32,19 @@ class Kaggle:
     """A variation. The token is the client's own: KAGGLE_API_TOKEN, or ~/.kaggle.
 
     Files arrive first, then one request makes a version of them, which appears once
-    Kaggle has processed it.
+    Kaggle has processed it. It does not show a version before, so the variation's
+    overview says which bundle was sent last.
 
     Attributes:
         name: "OWNER/MODEL/VARIATION".
+        overwrite: Whether a bundle is sent again that was sent, and is not there yet.
 
     Raises:
         PublishError: if the client is not installed, or it is no such name.
     """
 
     name: str
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -71,11 +74,11 @@ class Kaggle:
         return release
 
     def card(self, release: Release) -> str:
-        told = cards.kaggle(release.card, self._handle)
+        told = self._told(release)
         return "\n\n".join(f"{name}: {value}" for name, value in told.items())
 
     def plan(self, release: Release) -> Plan:
-        told = cards.kaggle(release.card, self._handle)
+        told = self._told(release)
         model, variation = self._there()
         described = kaggle_card.said_anew(told, model, variation)
         notes = [] if told["license_name"] else ["Kaggle has no name for its licence"]
@@ -83,6 +86,9 @@ class Kaggle:
             notes.append("private, until it is made public there")
         if variation and not self._describing_differ(release, variation):
             files = {}
+        elif _is_processed(release, variation) and not self.overwrite:
+            files = {}
+            notes.append("sent before; Kaggle does not show it yet")
         else:
             files = {path: file.size for path, file in release.files.items()}
         if len(files) > SEPARATE:
@@ -106,11 +112,21 @@ class Kaggle:
                 handle_mutate_call(functools.partial(call, self._address(request)))
 
     def differing(self, release: Release) -> list[str]:
-        """What a client downloads otherwise. Small files first: they tell versions."""
+        """What a client downloads otherwise. Small files first: they tell versions.
+
+        Raises:
+            DifferentError: if it is of an earlier version, and this one was sent.
+        """
         _, variation = self._there()
         if variation is None:
             return list(release.files)
         if differing := self._describing_differ(release, variation):
+            if _is_processed(release, variation):
+                raise DifferentError(
+                    f"version {variation.version_number} found; expected: the one that "
+                    "was sent after it. The same command looks again; where Kaggle's "
+                    "page says that it could not be processed, --overwrite sends anew"
+                )
             return differing
         with tempfile.TemporaryDirectory() as folder:
             self._download(variation, folder)
@@ -120,6 +136,11 @@ class Kaggle:
     def _handle(self) -> str:
         owner, model, variation = self.name.split("/")
         return f"{owner}/{model}/{FRAMEWORK}/{variation}"
+
+    def _told(self, release: Release) -> dict[str, Any]:
+        """What Kaggle is to say of a release."""
+        told = cards.kaggle(release.card, self._handle)
+        return {**told, "overview": f"{told['overview']}\n\n{_sent(release)}"}
 
     @contextmanager
     def _client(self) -> "Iterator[ModelApiClient]":
@@ -182,6 +203,16 @@ class Kaggle:
 
         handle = f"{self._handle}/{variation.version_number}"
         kagglehub.model_download(handle, path, output_dir=folder)
+
+
+def _sent(release: Release) -> str:
+    """The words in an overview that tell one bundle from another."""
+    return f"Bundle: sha256 {release.digest}"
+
+
+def _is_processed(release: Release, variation: "ApiModelInstance | None") -> bool:
+    """Whether a variation that shows another bundle was sent this one after it."""
+    return variation is not None and _sent(release) in (variation.overview or "")
 
 
 @contextmanager

@@ -54,9 +54,9 @@ def requests(
     from google.protobuf.field_mask_pb2 import FieldMask
     from kagglesdk.models.types import model_api_service as api
 
-    for names, call, kind in (
-        (OF_MODEL, client.update_model, api.ApiUpdateModelRequest),
+    for names, call, kind in (  # first what says which bundle was sent
         (OF_VARIATION, client.update_model_instance, api.ApiUpdateModelInstanceRequest),
+        (OF_MODEL, client.update_model, api.ApiUpdateModelRequest),
     ):
         if fields := [name for name in names if name in described]:
             request = kind()

@@ -84,7 +84,8 @@ def publish(
         private: Whether a Hugging Face repository that is made is a private one.
         revision: The branch of a Hugging Face repository; "" for main.
         overwrite: Whether a folder or an archive may replace a bundle of another
-            model, or one with files that no bundle wrote.
+            model, or one with files that no bundle wrote; whether Kaggle is sent again
+            what it was sent and does not show.
         dry_run: Whether nothing is sent, and only what would be is said.
         verify: Whether what a client downloads is compared with the bundle afterwards.
         retries: How often what fails by chance is tried again.
