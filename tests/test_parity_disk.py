@@ -25,6 +25,20 @@ def test_each_array_has_a_file_of_its_own(tmp_path):
         np.testing.assert_array_equal(found[name], array)
 
 
+def test_the_first_stay_in_memory(tmp_path):
+    disk = Disk(tmp_path, in_memory=100)
+    first, second, third = (np.zeros(5) for _ in range(3))  # 40 bytes each
+    assert disk.keep("a", first) is first
+    assert disk.keep("b", second) is second
+    assert isinstance(disk.keep("c", third), np.memmap)
+
+
+def test_a_process_that_is_killed_leaves_no_file(tmp_path):
+    kept = Disk(tmp_path).keep("a", np.ones(3))
+    assert list(tmp_path.iterdir()) == []
+    np.testing.assert_array_equal(kept, np.ones(3))
+
+
 def test_a_disk_that_is_full_is_said_with_what_did_not_fit(tmp_path):
     (tmp_path / "0.npy").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"0\.npy: 8\.0 MB of head\.weight could not be"):

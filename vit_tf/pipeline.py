@@ -28,6 +28,7 @@ from vit_tf.export.samples import Samples, preprocessed, sample_files
 from vit_tf.export.staging import staged
 from vit_tf.find_config import check_said, find_config
 from vit_tf.parity import Report, compared_with_timm
+from vit_tf.parity.disk import temporary_disk
 from vit_tf.parity.pixels import PixelReport, compare_pixels
 from vit_tf.preprocessing import DataConfig
 from vit_tf.reference import pillow_version, preprocess
@@ -162,13 +163,7 @@ def convert(
         real = _representative(config, formats, described)
         images = proof.random_images(config)
         function = _function(timm_config, source, images)
-        progress("run the original in timm")
-        reference = proof.timm_outputs(config, source.tensors, images, "float32")
-        progress("build and fill the model")
-        model = bench.model(config, source.tensors, "float32")
-        progress("compare every layer")
-        reports = proof.compare_with_timm(config, reference, model, images, "float32")
-        del reference  # before more memory is needed
+        model, reports = _compared(config, source, images, bench, progress)
         reports += proof.prove_in_float64(config, source.tensors, images, progress)
 
         progress("write the SavedModel")
@@ -209,6 +204,30 @@ def convert(
     return Conversion(
         Path(directory), origin, tuple(reports), function, files, pixels, unknown
     )
+
+
+def _compared(
+    config: ConfigDict,
+    source: Source,
+    images: np.ndarray,
+    bench: Workbench,
+    progress: Callable[[str], None],
+) -> tuple[keras.Model, list[Report]]:
+    """The model in float32, and how its layers compare with timm's.
+
+    Raises:
+        ParityError: if one differs.
+    """
+    with temporary_disk(proof.IN_MEMORY) as disk:
+        progress("run the original in timm")
+        reference = proof.timm_outputs(
+            config, source.tensors, images, "float32", disk.keep
+        )
+        progress("build and fill the model")
+        model = bench.model(config, source.tensors, "float32")
+        progress("compare every layer")
+        reports = proof.compare_with_timm(config, reference, model, images, "float32")
+    return model, reports
 
 
 def _representative(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vit_tf.activations import watch
 from vit_tf.export.reproducible import make_reproducible
-from vit_tf.export.serving import serving
+from vit_tf.export.serving import readers, serving
 from vit_tf.export.shared_blocks import shared_blocks
 from vit_tf.mapping import entries, named_layers
 from vit_tf.preprocessing import DataConfig
@@ -66,6 +66,8 @@ def save(
         data: How images are transformed for it, if known.
         label_names: Its classes' names, if known; else numbers stand for them.
     """
+    if data is not None:
+        readers(data)  # traced before the model, whether for this one or an earlier
     root = tf.train.Checkpoint()
     root.weights = {entry.name: entry.weight.value for entry in entries(model)}
     root.variables = [v.value for v in model.variables]

@@ -1,5 +1,6 @@
 """What a SavedModel gives for image files, and for pixels of any size."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,19 @@ import tensorflow as tf
 from vit_tf.preprocessing import DataConfig, flatten, transform_batch, transform_flat
 
 TOP = 5  # classes that are named
+
+
+class Readers(NamedTuple):
+    """Graphs that make what a model takes of images as they are stored.
+
+    Attributes:
+        files: Of files, (B,) string.
+        flat: Of the values of images of several sizes in a row, (N,) uint8, and of
+            their heights and widths, (B, 2) int32.
+    """
+
+    files: Callable
+    flat: Callable
 
 
 class Serving(NamedTuple):
@@ -21,6 +35,28 @@ class Serving(NamedTuple):
     preprocess: Callable
     predict: Callable
     signatures: Mapping[str, Callable]
+
+
+@functools.lru_cache(maxsize=4)
+def readers(data: DataConfig) -> Readers:
+    """The graphs of a transform, traced once for all models of a process.
+
+    What is traced later has a higher number, and functions are written in the order of
+    their numbers: where bytes are to be the same each time, these come first.
+    """
+    specs = _specs(data)
+
+    @_traced(specs["files"])
+    def read_files(images):
+        with tf.device("CPU:0"):  # where a GPU has the operations, it rounds otherwise
+            return transform_batch(images, data)
+
+    @_traced(specs["values"], specs["sizes"])
+    def read_pixels(pixels, sizes):
+        with tf.device("CPU:0"):
+            return transform_flat(pixels, sizes, data)
+
+    return Readers(read_files, read_pixels)
 
 
 def serving(
@@ -42,55 +78,54 @@ def serving(
         data: How images are transformed.
         label_names: The classes' names; where None, their numbers stand for them.
     """
-    channels = data.input_size[0]
-    files = tf.TensorSpec((None,), tf.string, name="images")
-    pixels = tf.TensorSpec((None, None, None, channels), tf.uint8, name="images")
-    ragged = tf.RaggedTensorSpec(pixels.shape, tf.uint8, ragged_rank=2)
-    floats = tf.TensorSpec((None, *data.size, channels), name="images")
-    values = tf.TensorSpec((None,), tf.uint8, name="pixels")
-    sizes = tf.TensorSpec((None, 2), tf.int32, name="sizes")
-
-    @_traced(files)
-    def read_files(images):
-        with tf.device("CPU:0"):  # where a GPU has the operations, it rounds otherwise
-            return transform_batch(images, data)
-
-    @_traced(values, sizes)
-    def read_pixels(pixels, sizes):
-        with tf.device("CPU:0"):
-            return transform_flat(pixels, sizes, data)
+    specs, read = _specs(data), readers(data)
 
     @tf.function(autograph=False)
     def preprocess(images):
         if not isinstance(images, tf.RaggedTensor) and images.dtype == tf.string:
-            return read_files(images)
-        return read_pixels(*flatten(images))
+            return read.files(images)
+        return read.flat(*flatten(images))
 
-    for images in (files, pixels, ragged):
+    ragged = tf.RaggedTensorSpec(specs["pixels"].shape, tf.uint8, ragged_rank=2)
+    for images in (specs["files"], specs["pixels"], ragged):
         preprocess.get_concrete_function(images)
 
-    @tf.function(input_signature=[floats], autograph=False)
+    @tf.function(input_signature=[specs["floats"]], autograph=False)
     def predict(images):
         return _named(inference(images), num_classes, label_names)
 
     named = predict.get_concrete_function()
 
     def serving_bytes(images):
-        return named(read_files(images))
+        return named(read.files(images))
 
     def serving_uint8(images):
-        return named(read_pixels(*flatten(images)))
+        return named(read.flat(*flatten(images)))
 
     def serving_uint8_ragged(pixels, sizes):
-        return named(read_pixels(pixels, sizes))
+        return named(read.flat(pixels, sizes))
 
-    inputs = {serving_bytes: [files], serving_uint8: [pixels]}
-    inputs[serving_uint8_ragged] = [values, sizes]
+    inputs = {serving_bytes: ["files"], serving_uint8: ["pixels"]}
+    inputs[serving_uint8_ragged] = ["values", "sizes"]
     signatures = {
-        signature.__name__: tf.function(signature, input_signature=i, autograph=False)
-        for signature, i in inputs.items()
+        signature.__name__: tf.function(
+            signature, input_signature=[specs[name] for name in names], autograph=False
+        )
+        for signature, names in inputs.items()
     }
     return Serving(preprocess, predict, signatures)
+
+
+def _specs(data: DataConfig) -> dict[str, tf.TensorSpec]:
+    """The inputs that there are, each named as clients name it."""
+    channels = data.input_size[0]
+    return {
+        "files": tf.TensorSpec((None,), tf.string, name="images"),
+        "pixels": tf.TensorSpec((None, None, None, channels), tf.uint8, name="images"),
+        "floats": tf.TensorSpec((None, *data.size, channels), name="images"),
+        "values": tf.TensorSpec((None,), tf.uint8, name="pixels"),
+        "sizes": tf.TensorSpec((None, 2), tf.int32, name="sizes"),
+    }
 
 
 def _traced(*inputs: tf.TypeSpec) -> Callable:
