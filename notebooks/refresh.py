@@ -9,10 +9,11 @@ that gives the same outputs writes the same file.
 """
 
 import contextlib
+import copy
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jupytext
@@ -31,13 +32,12 @@ FOLDER = Path(__file__).resolve().parent
 BESIDE = ("examples", "tests")  # of the checkout: what notebooks use
 CELL_SECONDS = 600  # after which a cell is ended
 SETTINGS = {
-    "HF_HUB_OFFLINE": "1",
     "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm's: a bar is drawn otherwise
     "PYTHONPATH": str(FOLDER.parent),  # the package of this checkout
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # its sums are in another order on another machine
-    "VIT_TF_NETWORK": "0",
 }
+OFFLINE = {"HF_HUB_OFFLINE": "1", "VIT_TF_NETWORK": "0"}
 
 
 def names() -> list[str]:
@@ -54,19 +54,24 @@ def read_source(name: str) -> NotebookNode:
     notebook = jupytext.read(FOLDER / f"{name}.py")
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-    del notebook.metadata.jupytext["text_representation"]  # of the `.py`
+        cell.metadata.pop("lines_to_next_cell", None)  # of the `.py`, too
+    del notebook.metadata.jupytext["text_representation"]
     notebook.metadata["language_info"] = {"name": "python"}
     return notebook
 
 
-def run(notebook: NotebookNode) -> NotebookNode:
-    """The notebook with what its cells give, offline, in a folder of its own.
+def run(notebook: NotebookNode, network: Mapping[str, str] = OFFLINE) -> NotebookNode:
+    """The notebook with what its cells give, in a folder of its own.
+
+    Args:
+        notebook: As `read_source` gives it; it stays as it is.
+        network: Environment variables that say what of a network there is.
 
     Raises:
         CellExecutionError: if a cell raises an error.
     """
-    notebook = nbformat.from_dict(notebook)
-    about = dict(notebook.metadata)
+    notebook = copy.deepcopy(notebook)
+    about = copy.deepcopy(notebook.metadata)
     with _folder_like_this() as folder:
         client = NotebookClient(
             notebook,
@@ -76,8 +81,8 @@ def run(notebook: NotebookNode) -> NotebookNode:
             record_timing=False,
             coalesce_streams=True,
         )
-        client.execute(env={**os.environ, **SETTINGS})
-    notebook.metadata = nbformat.from_dict(about)
+        client.execute(env={**os.environ, **SETTINGS, **network})
+    notebook.metadata = about  # the kernel has added to it
     return notebook
 
 

@@ -40,7 +40,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def masked(text: str) -> str:
     for pattern, replacement in MASKS.items():
         text = re.sub(pattern, replacement, text)
-    return text
+    return text.strip()
 
 
 def said(output: NotebookNode) -> tuple[str, ...]:
