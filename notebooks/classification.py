@@ -138,7 +138,7 @@ assert np.abs(found - expected).max() < 1e-5
 
 # %%
 figure, axes = plt.subplots(
-    len(files), 2, figsize=(8, 1.35 * len(files)), width_ratios=(1, 3)
+    len(files), 2, figsize=(9, 1.35 * len(files)), dpi=70, width_ratios=(1, 3)
 )
 for i, (name, image) in enumerate(pixels.items()):
     axes[i, 0].imshow(image, cmap="gray")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +109,69 @@ def test_a_notebook_gives_offline_what_is_committed(name):
     pair, found = committed(name), refresh.run(refresh.read_source(name))
     for cell, again in zip(code_cells(pair), code_cells(found), strict=True):
         assert [said(o) for o in again.outputs] == [said(o) for o in cell.outputs]
+
+
+SMALL = """\
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %%
+import os
+
+print(os.listdir("."), os.environ["VIT_TF_NETWORK"])
+
+# %% [markdown]
+# Text.
+
+# %%
+import tqdm.auto
+
+print(1)
+print(2)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Of one small notebook, in the place of `notebooks/`."""
+    monkeypatch.setattr(refresh, "FOLDER", tmp_path)
+    monkeypatch.setenv("VIT_TF_NETWORK", "1")  # which is not asked
+    (tmp_path / "small.py").write_text(SMALL)
+    return tmp_path
+
+
+def test_refreshed_again_a_notebook_is_the_same_file(folder):
+    refresh.main(["refresh.py"])
+    first = (folder / "small.ipynb").read_bytes()
+    refresh.main(["refresh.py", "small"])
+    assert (folder / "small.ipynb").read_bytes() == first
+    assert sorted(path.name for path in folder.iterdir()) == ["small.ipynb", "small.py"]
+    cells = nbformat.reads(first.decode(), as_version=4).cells
+    assert [cell.id for cell in cells] == ["cell-0", "cell-1", "cell-2"]
+    assert [output.text for output in cells[0].outputs] == ["[] 0\n"]
+    assert [output.text for output in cells[2].outputs] == ["1\n2\n"]
+
+
+def test_where_a_cell_fails_nothing_is_written(folder):
+    (folder / "small.py").write_text(SMALL.replace("print(1)", "print(one)"))
+    with pytest.raises(CellExecutionError, match="name 'one' is not defined"):
+        refresh.main(["refresh.py"])
+    assert [path.name for path in folder.iterdir()] == ["small.py"]
+
+
+def test_a_notebook_that_is_not_there_is_named(folder):
+    with pytest.raises(ValueError, match="large, tiny found; expected: small"):
+        refresh.main(["refresh.py", "tiny", "small", "large"])
 
 
 @pytest.mark.parametrize(
