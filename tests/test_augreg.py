@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from vit_tf.augreg.index import AugRegError, Row, read_index
 from vit_tf.augreg.table import table
 from vit_tf.reference import timm
 
+EXCERPT = Path(__file__).parent.parent / "examples/augreg/index.csv"
 COLUMNS = [  # as google-research/vision_transformer's `get_augreg_df` describes them
     "name", "ds", "lr", "aug", "wd", "do", "sd", "best_val", "final_val", "final_test",
     "adapt_ds", "adapt_lr", "adapt_steps", "adapt_resolution", "adapt_final_val",
@@ -352,3 +354,22 @@ app.run(__main__.main)
     assert lines[1].startswith("S/16")
     assert f"('vit_small_patch16_384', '{tmp_path}/o')" in lines[2]
     assert "-res_384.npz'" in lines[2]
+
+
+def test_the_excerpt_is_of_the_fine_tuned_files_that_timm_uses():
+    rows = read_index(EXCERPT)
+    found = {checkpoint.uri(row, "finetuned") for row in rows}
+    configs = map(timm.get_pretrained_cfg, timm.list_pretrained("vit_*.augreg_*"))
+    urls = {cfg.url for cfg in configs if "/augreg/" in (cfg.url or "")}
+    https = {uri.replace("gs://", "https://storage.googleapis.com/") for uri in found}
+    assert https == {url for url in urls if "--" in url}
+    for row in rows:
+        stem = row.name.replace("/", "_").replace("+", "_")
+        assert row.filename == (
+            f"{stem}-{row.ds}-300ep-lr_{row.lr}-aug_{row.aug}-wd_{row.wd}-do_{row.do}"
+            f"-sd_{row.sd}"
+        )
+        assert row.adapt_filename == (
+            f"{row.filename}--{row.adapt_ds}-steps_{row.adapt_steps / 1000:g}k"
+            f"-lr_{row.adapt_lr}-res_{row.adapt_resolution:g}"
+        )
