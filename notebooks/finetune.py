@@ -208,9 +208,9 @@ plt.show()
 # Seen, without a network: a digits model that may only get a new head tells 80 of the
 # 100 held-out images right, all layers tell 91. From scratch they tell 85: so what was
 # learnt of digits helps a little with faces, as a place to start from, and frozen it is
-# worse than nothing of it. These are single runs over 100 images, where a standard error
-# is three to four images; of "none" many are cut-outs with a black border, which are
-# easy.
+# worse than nothing of it. These are single runs over 100 images, where a standard
+# error is three to four images; of "none" many are cut-outs with a black border, which
+# are easy.
 #
 # ## The command
 #
