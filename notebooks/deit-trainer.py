@@ -223,16 +223,15 @@ assert found["teacher"] > found["token"] > found["no teacher"]
 
 # %% [markdown]
 # Seen, without a network: the student with a teacher is about eight points above the
-# one without, and both are far from their teacher. This is one seed. Over three seeds of
-# the same recipe a student's results spread by about two points, and by more from
-# machine to machine (rounding differs); the token's student was above the one without a
-# teacher at each, by 5.1 points on average. With 1,200 steps instead of 2,000 and this
-# seed it was below, by nine.
+# one without, and both are far from their teacher. This is one seed. Over the three
+# seeds of [docs/distillation.md](../docs/distillation.md) a student's results spread by
+# about two points, and other rounding (another machine, or XLA) moved this seed's by up
+# to four; there the token's student was above the one without a teacher at each seed,
+# by 5.1 points on average. With 1,200 steps instead of 2,000 this seed's was below, by
+# nine.
 #
-# What the token adds to the teacher is not seen here. With labels and teacher on one head
-# a student came within the spread of the token's:
-# [docs/distillation.md](../docs/distillation.md) has the table, and says what was chosen
-# on which digits.
+# What the token adds to the teacher is not seen here: with labels and teacher on one
+# head a student came, in the same table, within the spread of the token's.
 #
 # ## The two heads
 #
@@ -258,5 +257,4 @@ assert np.allclose(mean, distilled(images), atol=1e-5)
 
 # %% [markdown]
 # Seen, without a network: the two heads decide alike for most images, and neither says
-# what the teacher says more often than it is right. On 200 images the teacher makes no
-# error, so that there is little in its answers that labels do not have.
+# what the teacher says more often than what is right.
