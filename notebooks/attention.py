@@ -60,6 +60,7 @@ import digits
 import scenes
 
 NETWORK = os.environ.get("VIT_TF_NETWORK") == "1"
+plt.switch_backend(plt.get_backend())  # from here on a notebook shows figures
 plt.rcParams["figure.dpi"] = 70
 
 # %% [markdown]
