@@ -281,6 +281,7 @@ def _fit(
         initial_epoch=first_epoch,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
+        shuffle=False,  # the batches have their order
         callbacks=callbacks,
         verbose=0,
     )
