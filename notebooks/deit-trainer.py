@@ -223,12 +223,11 @@ assert found["teacher"] > found["token"] > found["no teacher"]
 
 # %% [markdown]
 # Seen, without a network: the student with a teacher is about eight points above the
-# one without, and both are far from their teacher. This is one seed. Over the three
-# seeds of [docs/distillation.md](../docs/distillation.md) a student's results spread by
-# about two points, and other rounding (another machine, or XLA) moved this seed's by up
-# to four; there the token's student was above the one without a teacher at each seed,
-# by 5.1 points on average. With 1,200 steps instead of 2,000 this seed's was below, by
-# nine.
+# one without, and both are far from their teacher. This is one seed, and rounding on
+# another machine moves it. Over the three seeds of
+# [docs/distillation.md](../docs/distillation.md) a student's results spread by about
+# two points; there the token's student was above the one without a teacher at each
+# seed, by 5.1 points on average.
 #
 # What the token adds to the teacher is not seen here: with labels and teacher on one
 # head a student came, in the same table, within the spread of the token's.
