@@ -27,6 +27,7 @@ LEVELS = {
     "vit_tf.architectures": 2,
     "vit_tf.keras_file": 2,
     "vit_tf.gradients": 2,
+    "vit_tf.layer_values": 2,
     "vit_tf.explain": 3,
     "vit_tf.explain.plots": 4,
     "vit_tf.export": 3,

@@ -59,6 +59,13 @@ def test_memory_and_disk_grow_with_the_weights(file):
     assert estimate.disk(Job("a", str(file), formats=("keras",))) == estimate.disk(job)
 
 
+def test_memory_grows_with_the_tokens():
+    small, large = (
+        Job("a", "random:0", f"vit_base_patch{patch}_224") for patch in (16, 8)
+    )
+    assert estimate.memory(large) > estimate.memory(small) + 1_500_000_000
+
+
 def test_every_job_has_a_row_that_says_why(tmp_path, file):
     jobs = [Job(name, str(file)) for name in ("a", "b", "c", "d", "e", "f")]
     states = {"a": DONE, "b": DONE, "c": FAILED, "d": STARTED, "e": DONE}

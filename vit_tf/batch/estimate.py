@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 from vit_tf.batch.jobs import Job
 from vit_tf.checkpoints.fetch import HUB, is_remote
@@ -16,9 +17,13 @@ from vit_tf.checkpoints.random import RANDOM
 # swinv2_tiny_window8_256 (0.11) and vit_small_r26_s32_224 (0.15); and, after others in
 # one process, 1.5 for deit_small_patch16_224 (0.09), 2.1 for vit_base_patch16_224
 # (0.35) and 3.0 for it with a .keras file. `python benchmarks/conversion.py`: 3.2 for
-# vit_large_patch16_224 (1.2). Larger images need more: what limits memory tries again.
+# vit_large_patch16_224 (1.2). More tokens need more, as what their layers give waits to
+# be compared, and as attention of every block is read back: 4.2 for vit_base_patch8_224
+# (0.35), which is five times what all attention of an image is.
 BASE_MEMORY = 1_500_000_000
+ATTENTIONS = 5
 MEMORY_PER_WEIGHT_BYTE = 3.5
+WHILE_COMPARED = 2  # instead of that: as yet the model is not written
 # What a bundle has beside its weights: graphs, and the files that describe it.
 BASE_DISK = 4_000_000
 # A ViT-L's, where nothing is known without asking another machine.
@@ -31,10 +36,8 @@ def parameters(job: Job) -> int | None:
 
     Of a model that cannot be built neither: the job itself will say why.
     """
-    model = job.model
-    if not model and job.checkpoint.startswith(f"{HUB}timm/"):
-        model = _of_timm(job.checkpoint.partition("/")[2].partition("@")[0])
-    return _parameters(model, json.dumps(job.overrides)) if model else None
+    known = _known(_model(job), json.dumps(job.overrides))
+    return known.parameters if known else None
 
 
 def weights(job: Job) -> int:
@@ -51,7 +54,12 @@ def weights(job: Job) -> int:
 
 def memory(job: Job) -> int:
     """Bytes of memory that its conversion needs."""
-    return BASE_MEMORY + round(MEMORY_PER_WEIGHT_BYTE * weights(job))
+    of_weights, known = weights(job), _known(_model(job), json.dumps(job.overrides))
+    compared = WHILE_COMPARED * of_weights + (known.outputs if known else 0)
+    written = MEMORY_PER_WEIGHT_BYTE * of_weights
+    if known:
+        written += ATTENTIONS * known.attention
+    return BASE_MEMORY + round(max(compared, written))
 
 
 def disk(job: Job) -> int:
@@ -72,14 +80,42 @@ def _of_timm(name: str) -> str:
     return name if name.partition(".")[0] in models.list_models() else ""
 
 
+def _model(job: Job) -> str:
+    """Its model's name, where that is known before it is read; or ""."""
+    if not job.model and job.checkpoint.startswith(f"{HUB}timm/"):
+        return _of_timm(job.checkpoint.partition("/")[2].partition("@")[0])
+    return job.model
+
+
+class _Known(NamedTuple):
+    """
+    Attributes:
+        parameters: Their number.
+        outputs: Bytes of what timm's layers give, as far as it waits in memory.
+        attention: Bytes of the attention of all blocks, for one image.
+    """
+
+    parameters: int
+    outputs: float
+    attention: float
+
+
 @functools.cache  # many checkpoints are of one model
-def _parameters(model: str, overrides: str) -> int | None:
-    from vit_tf import source
+def _known(model: str, overrides: str) -> _Known | None:
+    """What is known of a model; None where there is no name, or it cannot be built."""
+    if not model:
+        return None
+    from vit_tf import proof, source
     from vit_tf.batch import work
+    from vit_tf.layer_values import layer_values
 
     changes = tuple((field, value) for field, value in json.loads(overrides))
     try:
         config = work.configured(Job("", f"{RANDOM}0", model, overrides=changes))
-        return sum(map(math.prod, source.parameter_shapes(config).values()))
+        number = sum(map(math.prod, source.parameter_shapes(config).values()))
+        values = layer_values(config)
     except Exception:  # noqa: BLE001 - whatever a layer says of such arguments
         return None
+    of_timm = FLOAT32 * config.parity.images * values.depth * values.of_block
+    outputs = min(of_timm, proof.IN_MEMORY)
+    return _Known(number, outputs, FLOAT32 * values.attention)

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from vit_tf import models, proof, source
 from vit_tf.activations import outputs
 from vit_tf.checkpoints.random import RandomTensors
+from vit_tf.layer_values import layer_values
 from vit_tf.parity import LayerDiff, Report, layer_diff
 from vit_tf.parity.disk import Disk, temporary_disk
 from vit_tf.proof import TOLERANCES
@@ -171,8 +172,9 @@ def bytes_needed(config: ConfigDict, parameters: int) -> dict[str, float]:
     Returns:
         "float32", "float64" and "gradient" -> bytes.
     """
-    depth, of_block = _block_values(config)
-    layer, all_layers = of_block, depth * of_block
+    values = layer_values(config)
+    layer = values.of_block * config.parity.images
+    all_layers = values.depth * layer
     return {
         "float32": _PROCESS + 4 * parameters + 4 * 4 * layer,
         "float64": _PROCESS + 8 * parameters + 4 * 8 * layer,
@@ -286,25 +288,6 @@ def _line(cells: Sequence[str]) -> str:
 def _key(config: ConfigDict) -> str:
     arguments = sorted(config.model.items())
     return repr((config.family, config.model_class, arguments, config.parity.images))
-
-
-def _block_values(config: ConfigDict) -> tuple[float, float]:
-    """The number of blocks, and about how many values the layers of one give."""
-    model = config.model
-    height, width, _ = models.input_shape(config)
-    patch = model.patch_size
-    if config.family == "vision_transformer_hybrid":
-        patch *= 16
-    tokens = (height // patch) * (width // patch)
-    if "depths" not in model:
-        heads, attended, depth = model.num_heads, tokens, model.depth
-    else:  # the first block: each stage has a quarter of the tokens, twice the width
-        heads, attended = model.num_heads[0], model.window_size**2
-        depth = sum(n / 2**stage for stage, n in enumerate(model.depths))
-    if config.family == "cait":  # its heads talk before the softmax, and after it
-        attended *= 2.5
-    of_block = tokens * (attended * heads + 20 * model.embed_dim)
-    return depth, of_block * config.parity.images
 
 
 def _read(rows: Path | None) -> list[Row]:
