@@ -75,6 +75,7 @@ THIRD_PARTY = {
     "vit_tf.adaptation": {"numpy"},
     "vit_tf.architectures": {"numpy"},
     "vit_tf.gradients": {"tensorflow", "numpy"},
+    "vit_tf.layer_values": {"ml_collections"},
     "vit_tf.explain": {"tensorflow", "keras", "numpy"},
     "vit_tf.explain.plots": {"matplotlib", "numpy"},
     "vit_tf.export": {"tensorflow", "keras", "numpy", "ml_collections", "google"},

@@ -29,13 +29,14 @@ CHANNELS = 4  # how such images are stored is not known: a bundle has fewer grap
 RANDOM = {f"model.{n}": v for n, v in {**MICRO, "in_chans": CHANNELS}.items()}
 EATS = {"model.num_classes": 6_000_000, "model.img_size": 1536}
 FILE = {"model.num_heads": MICRO["num_heads"]}  # what no tensor tells
+TIMEOUT = 45  # seconds: more than a good one takes on a slow machine with other work
 BATCHS = (".working", "ledger.jsonl")  # its own files in the folder
 REASONS = {
     "truncated": "CorruptCheckpointError: ",
     "hostile": "UnsafeCheckpointError: ",
     "nan": "CheckpointError: ",
     "mismatched": "MappingError: ",
-    "hangs": "JobTimeoutError: not done within 20 s",
+    "hangs": f"JobTimeoutError: not done within {TIMEOUT} s",
     "eats": "JobMemoryError: more than 3.2 GB of memory were in use",
 }
 # What is only ended once the driver was killed comes last.
@@ -140,19 +141,21 @@ def converted_through_kills(folder, kinds, *, workers_at, driver_at):
     command = [
         sys.executable, convert_all_models.__file__,
         f"--manifest={manifest(folder, kinds)}", f"--out={out}", "--engine=ray",
-        "--workers=2", "--memory=3.2", "--timeout=20", "--keep_going",
+        "--workers=2", "--memory=3.2", f"--timeout={TIMEOUT}", "--keep_going",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     for ended in workers_at:
         wait_for_ends(out, ended, process)
         kill_a_worker(process)
+    good = [f"good-{i:02}" for i, kind in enumerate(kinds) if kind == "good"]
     wait_for_ends(out, driver_at, process)
+    while not written(out, good):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stderr.close()
-    good = [f"good-{i:02}" for i, kind in enumerate(kinds) if kind == "good"]
     before = written(out, good)
-    assert before
     again = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert again.returncode == 1, again.stderr
     said = f"{len(good)} of {len(kinds)} converted, {len(kinds) - len(good)} failed"
