@@ -16,6 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import vit_tf
 from vit_tf import proof, source
@@ -39,6 +40,19 @@ def random_tensors(config, seed: int = 0) -> dict[str, np.ndarray]:
 def the_same_draws_each_time():
     keras.utils.set_random_seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def graphs_as_traced():
+    """TensorFlow runs graphs without rewriting them: a quarter of a conversion's time.
+
+    For tests of what is read, said and written, and not of what a graph computes.
+    """
+    option, options = "disable_meta_optimizer", tf.config.optimizer
+    before = options.get_experimental_options().get(option, False)
+    options.set_experimental_options({option: True})
+    yield
+    options.set_experimental_options({option: before})
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from vit_tf.export import bundle, saved_model, verify
 from vit_tf.export.bundle import BundleError
 from vit_tf.parity import ParityError
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 NAMES = ["deit_tiny_distilled_patch16_224", "deit3_small_patch16_224"]
 
 
