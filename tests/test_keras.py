@@ -115,7 +115,6 @@ def test_fit_lowers_the_loss_with_every_kind_of_dropout(name):
         keras.optimizers.Adam(3e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile="auto" if name == NAMES[0] else False,  # XLA takes its time
     )
     losses = model.fit(images(8), labels, epochs=30, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 2

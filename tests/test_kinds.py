@@ -36,14 +36,7 @@ SERVED = [
     kind for kind in KINDS if kind not in ("vit_tiny_patch16_224", *IN_KERAS_FILES[1:])
 ]
 TRAINED = [kind for kind in KINDS if kind != "vit_small_r26_s32_224"]
-SHALLOW = dict(depths=(2, 1, 1, 1))  # what is twice in a Swin's later stages is once
 LEVEL = 1.1  # how far from float32, in units of what torch's autocast on a CPU is
-
-
-def small_config(name: str, **arguments):
-    """A kind, as small as it can be."""
-    shallow = SHALLOW if name.startswith("swin") else {}
-    return models.small_config(name, **shallow, **arguments)
 
 
 def images_of(batch: int, height: int, width: int) -> np.ndarray:
@@ -53,7 +46,7 @@ def images_of(batch: int, height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", IN_KERAS_FILES)
 def test_the_keras_format_keeps_model_and_weights(tmp_path, name):
-    model = models.build(small_config(name))
+    model = models.build(models.small_config(name))
     path = tmp_path / "model.keras"
     model.save(path)
     loaded = keras.models.load_model(path)
@@ -94,7 +87,7 @@ def test_savedmodels_serve_any_batch_and_size_from_tensorflow_alone(tmp_path, pa
 
 def saved(directory: Path, name: str) -> dict[str, np.ndarray]:
     """Writes a SavedModel and images beside it; the logits expected for those."""
-    config = small_config(name, dynamic_img_size=True)
+    config = models.small_config(name, dynamic_img_size=True)
     model = proof.filled(config, random_tensors(config), "float32")
     saved_model.save(model, directory)
     images = {
@@ -109,7 +102,7 @@ def saved(directory: Path, name: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", [n for n in KINDS if not n.startswith("cait")])
 def test_other_sizes_are_timms(name):
     """CaiT, whose timm has one size, is tested in its own file."""
-    config = small_config(name, dynamic_img_size=True)
+    config = models.small_config(name, dynamic_img_size=True)
     tensors = random_tensors(config)
     reference = proof.original(config, tensors, "float64")
     model = proof.filled(config, tensors, "float64")
@@ -126,15 +119,14 @@ def test_other_sizes_are_timms(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_model_is_a_layer_that_fit_trains(name):
-    config = small_config(name, num_classes=0)
+    config = models.small_config(name, num_classes=0)
     backbone = proof.filled(config, random_tensors(config), "float32")
     inputs = keras.Input((*backbone.img_size, 3))
     model = keras.Model(inputs, keras.layers.Dense(3)(backbone(inputs)))
     optimizer = keras.optimizers.Adam(1e-2)  # whose steps do not shrink with gradients
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer.build(model.trainable_variables)  # or the step would be traced twice
-    with_xla = "auto" if name == TRAINED[0] else False  # it takes its time
-    model.compile(optimizer, loss, jit_compile=with_xla)
+    model.compile(optimizer, loss)
     before = {v.path: v.numpy() for v in model.trainable_weights}
     model.fit(images_of(4, *backbone.img_size), np.arange(4) % 3, verbose=0)
     still = [v.path for v in model.trainable_weights if not np.any(v != before[v.path])]
@@ -143,7 +135,7 @@ def test_a_model_is_a_layer_that_fit_trains(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_xla_compiles_a_fixed_size(name):
-    model = models.build(small_config(name))
+    model = models.build(models.small_config(name))
     images = images_of(2, *model.img_size)
     compiled = tf.function(model, jit_compile=True)(images)
     expected = model(images)
@@ -154,7 +146,7 @@ def test_xla_compiles_a_fixed_size(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", KINDS)
 def test_mixed_precision_is_as_near_to_float32_as_timms_autocast(name, dtype):
-    config = small_config(name)
+    config = models.small_config(name)
     tensors = random_tensors(config)
     images = images_of(64, *config.model.img_size)
     reference = proof.original(config, tensors, "float32")
