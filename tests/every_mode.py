@@ -3,8 +3,8 @@
     python -m pytest tests/every_mode.py --numprocesses=2
 
 It takes as long as all the others together, so it is run by name. Among those,
-`test_preprocessing_pixels.py` has the same product from pixels, in a graph, and
-`test_preprocessing_modes.py` each way with every image, from files.
+`test_preprocessing_pixels.py` has an image of each size by every preprocessing, and
+`test_preprocessing_modes.py` each way with every image.
 """
 
 import pytest

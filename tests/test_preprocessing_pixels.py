@@ -1,10 +1,16 @@
-"""Every image times every preprocessing of timm: not one value differs."""
+"""An image of each size times every preprocessing of timm: not one value differs.
+
+`every_mode.py` has every image.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.images import is_of_four_inks, samples
+from tests.images import Sample, is_of_four_inks, samples
 from tests.originals_pixels import (
     expected,
     fields,
@@ -23,13 +29,24 @@ from vit_tf.preprocessing.transform import crop, normalize, transform
 IMAGE = tf.TensorSpec((None, None, 3), tf.uint8)
 
 
-@pytest.mark.parametrize("data", geometries(), ids=label)
-def test_every_image_is_resized_and_cropped_as_by_timm(data):
+def of_each_size(number: int, chosen: Iterable[Sample]) -> list[Sample]:
+    """One image of each height and width, another one for another number."""
+    by_size: dict[tuple[int, ...], list[Sample]] = {}
+    for sample in chosen:
+        by_size.setdefault(pixels(sample).shape, []).append(sample)
+    return [equal[number % len(equal)] for equal in by_size.values()]
+
+
+@pytest.mark.parametrize(
+    "number", range(len(geometries())), ids=lambda i: label(geometries()[i])
+)
+def test_images_are_resized_and_cropped_as_by_timm(number):
     """To bytes, from pixels, of which `test_preprocessing_decode.py` has every file's;
     `test_every_byte_is_normalised` holds what becomes of each.
     """
+    data = geometries()[number]
     ours = tf.function(lambda image: crop(image, data), input_signature=[IMAGE])
-    chosen = [sample for sample in samples() if not refused(sample, data)]
+    chosen = of_each_size(number, (s for s in samples() if not refused(s, data)))
     differing = [
         sample.name
         for sample in chosen
@@ -37,6 +54,11 @@ def test_every_image_is_resized_and_cropped_as_by_timm(data):
     ]
     assert chosen
     assert differing == []
+
+
+def test_every_image_is_the_one_of_its_size_for_some_geometry():
+    sizes = Counter(pixels(sample).shape for sample in samples())
+    assert max(sizes.values()) <= len(geometries())
 
 
 def test_what_pillow_refuses_to_resize_is_refused():
