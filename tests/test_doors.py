@@ -184,10 +184,17 @@ def test_a_second_conversion_is_the_same_byte_for_byte(name, bundles, tmp_path):
 
 
 def test_in_another_process_it_is_the_same_too(bundles, tmp_path):
-    """Another number of functions was traced in it, and names hash otherwise."""
+    """Another number of functions was traced in it, names hash otherwise, there are two
+    devices, and an option of the session is set to what it is by default.
+    """
     code = """
 import sys
 sys.path[:0] = sys.argv[2:]
+import tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+[cpu] = tf.config.list_physical_devices("CPU")
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
 import test_doors
 from pathlib import Path
 test_doors.convert(Path(sys.argv[1]) / "plain")

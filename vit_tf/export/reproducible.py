@@ -13,36 +13,42 @@ from tensorflow.core.framework import (
     op_def_pb2,
 )
 from tensorflow.core.protobuf import (
+    config_pb2,
     fingerprint_pb2,
     saved_model_pb2,
     saved_object_graph_pb2,
 )
 
 USER_NAME = "_user_specified_name"
+SESSION = "config_proto"  # of a call, how the session ran in which it was traced
 
 
 def make_reproducible(directory: Path) -> None:
     """Rewrites a SavedModel so that one saved again is the same, byte for byte.
 
-    Three things differ between two SavedModels of one model. TensorFlow numbers the
+    Four things differ between two SavedModels of one model. TensorFlow numbers the
     functions of a process, all that were ever traced, and the order of the functions
     follows from their names: here they are numbered from 0, in the same order. What a
-    function captures has such a number for a name: here it has none. And
+    function captures has such a number for a name: here it has none. Each call says how
+    many devices there were, and which of a session's options were set, be it to their
+    defaults: here it says that a device that is not there need not be. And
     `fingerprint.pb` has a random identifier: here it follows from `saved_model.pb`.
 
-    A fourth stays: where layers drop out, Keras's numbers of their seed generators are
+    A fifth stays: where layers drop out, Keras's numbers of their seed generators are
     in variables' names, counted from the last `keras.backend.clear_session()`.
     """
     path = directory / "saved_model.pb"
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    session = config_pb2.ConfigProto(allow_soft_placement=True)
     for graph in model.meta_graphs:
         functions = graph.graph_def.library.function
         names = _numbered(function.signature.name for function in functions)
         for function in functions:
             _rename(function.signature, names[function.signature.name])
-            _rename_calls(function.node_def, names)
             _drop_numbers(function)
-        _rename_calls(graph.graph_def.node, names)
+        for nodes in (graph.graph_def.node, *(f.node_def for f in functions)):
+            _rename_calls(nodes, names)
+            _set_session(nodes, session.SerializeToString(deterministic=True))
         _rename_objects(graph.object_graph_def, names)
         functions.sort(key=lambda function: function.signature.name)
     written = model.SerializeToString(deterministic=True)
@@ -74,6 +80,12 @@ def _rename_calls(
         for value in node.attr.values():
             for called in _called(value):
                 called.name = names[called.name]
+
+
+def _set_session(nodes: Iterable[node_def_pb2.NodeDef], session: bytes) -> None:
+    for node in nodes:
+        if SESSION in node.attr:
+            node.attr[SESSION].s = session
 
 
 def _drop_numbers(function: function_pb2.FunctionDef) -> None:
