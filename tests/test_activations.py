@@ -19,6 +19,14 @@ def test_record_has_every_layer_that_computes_by_timm_name(config, model):
     np.testing.assert_allclose(found["blocks.0.attn.attn_drop"].sum(-1), 1, rtol=1e-6)
 
 
+def test_what_is_recorded_may_be_changed(config, model):
+    found = record(model, proof.random_images(config))
+    before = found["logits"].copy()
+    for name in found.keys() - {"logits"}:
+        found[name][:] = 0
+    np.testing.assert_array_equal(found["logits"], before)
+
+
 def test_record_keeps_what_it_is_asked_to(config, model):
     shapes = record(model, proof.random_images(config), each=lambda n, o: o.shape)
     assert shapes["norm"] == (2, 5, 24)

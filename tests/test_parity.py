@@ -54,6 +54,18 @@ def test_nan_on_both_sides_fails():
     assert not compare_layers(nan, nan, tolerance=1.0).passed
 
 
+@pytest.mark.parametrize("place", [0, 70_000, -1])
+def test_a_large_layer_is_compared_in_all_its_parts(place):
+    expected = np.linspace(-3, 2, 2 * 75_000).reshape(2, -1)
+    candidate = expected.copy()
+    candidate.flat[place] += 0.5
+    [diff] = compare_layers({"logits": expected}, {"logits": candidate}, 0.5).layers
+    assert (diff.error, diff.scale) == (0.5, 3.0)
+    candidate.flat[place] = np.nan
+    [diff] = compare_layers({"logits": expected}, {"logits": candidate}, 0.5).layers
+    assert np.isnan(diff.error)
+
+
 def test_comparing_nothing_fails():
     report = compare_layers({}, {}, tolerance=1.0)
     assert not report.passed

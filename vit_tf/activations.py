@@ -83,15 +83,16 @@ def replaced_calls(
 def record(
     model: keras.Model,
     images: np.ndarray,
-    each: Callable[[str, np.ndarray], Any] = lambda name, output: output,
+    each: Callable[[str, np.ndarray], Any] = lambda name, output: output.copy(),
 ) -> dict[str, Any]:
     """What every layer gives for `images`, by timm's name, in inference.
 
     Args:
         model: A built model.
         images: (B, height, width, in_chans) preprocessed images.
-        each: What to keep of an output, given its name and the array; by default all
-            of it. For a large model that is a gigabyte for two images.
+        each: What to keep of an output, given its name and the array, TensorFlow's own,
+            to be read; by default a copy. For a large model that is a gigabyte for two
+            images.
 
     Returns:
         name -> output; the model's own under "logits".
@@ -99,7 +100,7 @@ def record(
     outputs: dict[str, Any] = {}
 
     def observe(name: str, output: tf.Tensor) -> None:
-        outputs[name] = each(name, keras.ops.convert_to_numpy(output))
+        outputs[name] = each(name, np.asarray(output))
 
     with watch(model, observe):
         model(tf.convert_to_tensor(images, model.input_dtype), training=False)
