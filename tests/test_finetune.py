@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -137,19 +139,75 @@ def test_a_run_that_was_killed_twice_goes_on_to_the_same_losses(
         np.testing.assert_allclose(killed[name], tensor, rtol=1e-5, atol=1e-7)
 
 
-def test_two_devices_have_the_losses_of_one(bundle, data, tmp_path):
-    still = recipe(drop=0.0, drop_path=0.0, epochs=1)
-    arguments = dict(bundle=str(bundle), data=str(data), out=str(tmp_path))
-    arguments["recipe"] = still.to_dict()
+@pytest.fixture(scope="module")
+def on_devices(bundle, data, tmp_path_factory):
+    """Fields of a recipe, and the losses it gives on one device and on two."""
+    fields = dict(drop=0.0, drop_path=0.0, epochs=2)
+    arguments = dict(bundle=str(bundle), data=str(data))
+    arguments["out"] = str(tmp_path_factory.mktemp("devices"))
+    arguments["recipe"] = recipe(**fields).to_dict()
     done = subprocess.run(
         [sys.executable, HERE / "mirrored_finetuning.py", json.dumps(arguments)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    one, two = json.loads(done.stdout).values()
-    for row, other in zip(one, two, strict=True):
-        np.testing.assert_allclose(other["losses"], row["losses"], rtol=1e-5)
-        np.testing.assert_allclose(other["val_loss"], row["val_loss"], rtol=1e-5)
+    return fields, *json.loads(done.stdout).values()
+
+
+def assert_same_losses(rows, others):
+    for row, other in zip(rows, others, strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() - {"epoch"}:
+            np.testing.assert_allclose(other[name], row[name], rtol=1e-5, err_msg=name)
+
+
+def test_two_devices_have_the_losses_of_one(on_devices):
+    _, one, two = on_devices
+    assert_same_losses(one, two)
+
+
+def test_two_workers_have_the_losses_of_one(on_devices, bundle, data, tmp_path):
+    """Two processes run the same command; the first writes the bundle."""
+    fields, one, _ = on_devices
+    out = tmp_path / "two"
+    command = [sys.executable, "-m", "vit_tf.finetune", "--strategy=multi_worker"]
+    command += [f"--bundle={bundle}", f"--data={data}", f"--out={out}"]
+    command += [f"--config.{k}={v}" for k, v in (RECIPE | fields).items()]
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    tasks = [
+        {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        for index in range(2)
+    ]
+    workers = [
+        subprocess.Popen(
+            command, cwd=HERE.parent, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "TF_CONFIG": json.dumps(task)},
+        )
+        for task in tasks
+    ]  # fmt: skip
+    said = [worker.communicate() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    assert_same_losses(one, history(tmp_path / "two.training"))
+    assert bundle_files.is_bundle(out)
+    assert "held out  top-1" in said[0][0]
+    assert "top-1" not in said[1][0]
+
+
+def test_several_workers_have_to_be_named(bundle, data, tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    message = refused(
+        tmp_path, "--strategy=multi_worker", f"--bundle={bundle}", f"--data={data}"
+    )
+    assert "without TF_CONFIG in the environment found; expected: {" in message
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
 
 
 def batches(data, first_epoch, *, smoothing=0.0, **options):

@@ -45,7 +45,8 @@ def define(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string(
         "strategy",
         "none",
-        "none (one device), or mirrored (all of this machine)",
+        "none (one device), mirrored (all of this machine), or multi_worker (all that "
+        "TF_CONFIG lists)",
         flag_values=found,
     )
     texts = {

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from vit_tf.export import bundle as bundles
 from vit_tf.export.staging import check_place
+from vit_tf.finetune import distributed
 from vit_tf.finetune import recipe as recipes
 from vit_tf.finetune.averages import EvaluateAverages
 from vit_tf.finetune.batches import evaluation_batches, training_batches, unreadable
@@ -21,7 +22,7 @@ from vit_tf.finetune.labelled_images import Data, open_data
 from vit_tf.finetune.progress import ProgressBar
 from vit_tf.finetune.start import Start, class_order, start
 from vit_tf.finetune.state import CHECKPOINT, State, history, prepare
-from vit_tf.finetune.strategies import strategy_of
+from vit_tf.finetune.strategies import is_chief, strategy_of
 from vit_tf.finetune.write import write_bundle
 from vit_tf.pipeline import Conversion
 
@@ -33,20 +34,20 @@ class Finetuning:
     """What `finetune` did.
 
     Attributes:
-        conversion: How the new bundle was proven.
+        conversion: How the new bundle was proven; None on a worker that wrote none.
         history: For each epoch `loss`, `top1`, `val_loss`, `val_top1`, and `losses`,
             the epoch's mean behind each batch.
         state: The folder of TensorBoard's logs and of the history.
         notes: What was trained, on what, a line each.
     """
 
-    conversion: Conversion
+    conversion: Conversion | None
     history: list[dict[str, Any]]
     state: Path
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [str(self.conversion)]
+        lines = [str(self.conversion)] if self.conversion else []
         lines += [f"trained   {note}" for note in self.notes]
         for last in self.history[-1:]:
             top1, loss = last["val_top1"], last["val_loss"]
@@ -79,7 +80,8 @@ def finetune(
         data: A folder of class folders, or "tfds:NAME": see `open_data`.
         out: Where to write the new bundle. It appears there whole or not at all.
         recipe: As `configs/finetune.py` gives it.
-        strategy: "none" or "mirrored": see `strategy_of`.
+        strategy: "none", "mirrored" or "multi_worker": see `strategy_of`. Of several
+            workers the first writes; all see the same folders.
         resume: Whether a training that was stopped is gone on with.
         overwrite: Whether a bundle, or the state of a training, that is there may be
             replaced.
@@ -96,33 +98,37 @@ def finetune(
     """
     bundle, out = Path(bundle), Path(out)
     folder = out.with_name(f"{out.name}.training")
-    distributed = strategy_of(strategy)
+    devices = strategy_of(strategy)
+    chief = is_chief(devices)
     recipes.check(recipe)
     check_place(out.resolve(), bundles.is_bundle if overwrite else None)
     progress("read the data")
     images = _opened(bundle, data, recipe)
-    _check_share(recipe, images, distributed.num_replicas_in_sync)
+    _check_share(recipe, devices.num_replicas_in_sync)
     steps = recipes.steps_of(recipe, len(images.train))
     progress("build the model")
-    with distributed.scope():
+    with devices.scope():
         begun = _compiled(bundle, recipe, images, steps)
     make = _batches(recipe, begun, images, steps)
-    setup = _setup(bundle, images, recipe)
-    prepare(folder, setup, resume=resume, overwrite=overwrite)
+    if chief:
+        setup = _setup(bundle, images, recipe)
+        prepare(folder, setup, resume=resume, overwrite=overwrite)
     progress("train")
     with (
         _unreadable_named(images),
-        _nothing_left(folder),
+        _nothing_left(folder if chief else None),
         contextlib.ExitStack() as opened,
     ):
-        state = State(folder, begun.model)
+        state = State(folder, begun.model, chief=chief)
         first_epoch = state.restore() if resume else 0
-        callbacks = [state, *_callbacks(recipe, folder)]
-        if bar:
+        callbacks = [state, *_callbacks(recipe, folder if chief else None)]
+        if bar and chief:
             shown = ProgressBar(steps, recipe.epochs, first_epoch)
             callbacks.append(opened.enter_context(contextlib.closing(shown)))
-        _fit(recipe, begun.model, make, steps, first_epoch, callbacks)
+        _fit(recipe, begun.model, make, steps, first_epoch, callbacks, strategy)
     notes = _notes(bundle, images, begun, recipe, steps)
+    if not chief:
+        return Finetuning(None, [], folder, notes)
     conversion = write_bundle(
         begun,
         out,
@@ -166,12 +172,12 @@ def _unreadable_named(images: Data) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _nothing_left(folder: Path) -> Iterator[None]:
+def _nothing_left(folder: Path | None) -> Iterator[None]:
     """Removes the folder of a training that failed before it could be gone on with."""
     try:
         yield
     finally:
-        if not (folder / CHECKPOINT).exists():
+        if folder is not None and not (folder / CHECKPOINT).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -193,20 +199,19 @@ def _opened(bundle: Path, data: str, recipe: ConfigDict) -> Data:
     return Data(train, evaluation, names, images.note)
 
 
-def _check_share(recipe: ConfigDict, images: Data, replicas: int) -> None:
+def _check_share(recipe: ConfigDict, replicas: int) -> None:
     """
     Raises:
-        ValueError: if a batch is not shared evenly, or a device would have no image.
+        ValueError: if a batch is not shared evenly, or several devices were to compile.
     """
+    if replicas > 1 and recipe.jit_compile:
+        raise ValueError(
+            f"config.jit_compile=True with {replicas} devices found; expected: one"
+        )
     if recipe.batch_size % replicas:
         raise ValueError(
             f"config.batch_size={recipe.batch_size} with {replicas} devices found; "
             f"expected: a multiple of {replicas}"
-        )
-    if len(images.evaluation) < replicas:
-        raise ValueError(
-            f"{len(images.evaluation)} images held out with {replicas} devices found; "
-            f"expected: {replicas} or more"
         )
 
 
@@ -226,9 +231,6 @@ def _batches(
     classes = len(images.class_names)
     transform = recipes.transform_of(recipe, begun.data)
     mixup = recipes.mixup_of(recipe, classes)
-    # Keras takes the first batch to be of one size on all devices.
-    replicas = begun.model.distribute_strategy.num_replicas_in_sync
-    even = min(recipe.batch_size, len(images.evaluation)) // replicas * replicas
 
     def make(first_epoch: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
         train = training_batches(
@@ -247,19 +249,24 @@ def _batches(
             images.evaluation,
             begun.data,
             num_classes=classes,
-            batch_size=even,
+            batch_size=recipe.batch_size,
         )
         return train, evaluation
 
     return make
 
 
-def _callbacks(recipe: ConfigDict, folder: Path) -> list[keras.callbacks.Callback]:
-    """What happens beside training."""
-    logs = keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False)
-    if recipe.model_ema_decay is None:
-        return [logs]
-    return [logs, EvaluateAverages()]
+def _callbacks(
+    recipe: ConfigDict, folder: Path | None
+) -> list[keras.callbacks.Callback]:
+    """What happens beside training; logs are written where there is a folder."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if folder is not None:
+        logs = keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False)
+        callbacks.append(logs)
+    if recipe.model_ema_decay is not None:
+        callbacks.append(EvaluateAverages())
+    return callbacks
 
 
 def _fit(
@@ -269,12 +276,24 @@ def _fit(
     steps: int,
     first_epoch: int,
     callbacks: Sequence[keras.callbacks.Callback],
+    strategy: str,
 ) -> None:
     """Trains the epochs that are left; averages, if any, are the weights behind it."""
     if first_epoch == recipe.epochs:  # all that was missing is the bundle
         model.optimizer.finalize_variable_values(model.trainable_variables)
         return
     train, evaluation = make(first_epoch)
+    if strategy != "none":
+        distributed.fit(
+            model,
+            train,
+            evaluation,
+            first_epoch=first_epoch,
+            epochs=recipe.epochs,
+            steps=steps,
+            callbacks=callbacks,
+        )
+        return
     model.fit(
         train,
         validation_data=evaluation,

@@ -92,10 +92,12 @@ class State(keras.callbacks.Callback):
     Args:
         folder: The training's.
         model: The model, compiled, with an optimizer that is built.
+        chief: Whether this worker is the one that saves; the others go on with it.
     """
 
-    def __init__(self, folder: Path, model: keras.Model):
+    def __init__(self, folder: Path, model: keras.Model, *, chief: bool = True):
         super().__init__()
+        self._chief = chief
         self._history = folder / HISTORY
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         checkpoint = tf.train.Checkpoint(
@@ -113,7 +115,7 @@ class State(keras.callbacks.Callback):
         if latest := self._manager.latest_checkpoint:
             self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
         epoch = int(self._epoch.numpy())
-        if self._history.exists():  # what came after is to come again
+        if self._chief and self._history.exists():  # what came after is to come again
             lines = self._history.read_text().splitlines(keepends=True)
             _write(self._history, "".join(lines[:epoch]))
         return epoch
@@ -125,6 +127,8 @@ class State(keras.callbacks.Callback):
         self._losses.append(float(logs["loss"]))
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        if not self._chief:
+            return
         self._note(epoch, logs or {})
         self._epoch.assign(epoch + 1)
         self._manager.save(checkpoint_number=epoch + 1)
