@@ -4,7 +4,7 @@
 
 It takes as long as all the others together, so it is run by name. Among those,
 `test_preprocessing_pixels.py` has an image of each size by every preprocessing, and
-`test_preprocessing_modes.py` each way with every image.
+`test_preprocessing_modes.py` in each way, and every image in a graph.
 """
 
 import pytest

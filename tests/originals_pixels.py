@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import PIL
@@ -135,3 +135,11 @@ def refused(sample: Sample, data: DataConfig) -> bool:
     """Whether nothing would be left of an edge, which Pillow refuses."""
     image = decoded(sample)
     return min(resized_size((image.height, image.width), data)) == 0
+
+
+def of_each_size(number: int, chosen: Iterable[Sample]) -> list[Sample]:
+    """One image of each height and width, another one for another number."""
+    by_size: dict[tuple[int, ...], list[Sample]] = {}
+    for sample in chosen:
+        by_size.setdefault(pixels(sample).shape, []).append(sample)
+    return [equal[number % len(equal)] for equal in by_size.values()]

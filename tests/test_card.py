@@ -24,6 +24,8 @@ from vit_tf import pipeline
 from vit_tf.export import accuracy, bundle, card
 from vit_tf.source import Source
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 CLASSIFIER = dict(formats=("keras", "weights_h5", "timm", "litert_float32", "onnx"))
 KINDS = {
     "classifier": ({}, CLASSIFIER),

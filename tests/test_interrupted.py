@@ -14,6 +14,8 @@ from cli import MICRO, ROOT, converted, refused, run, tree
 
 from vit_tf.export import bundle
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 RANDOM = "--checkpoint=random:0"
 SLIM = [*MICRO, "--formats=saved_model,keras", RANDOM]
 WIDE = [*SLIM, "--config.model.num_classes=9000"]  # the weights are the largest files

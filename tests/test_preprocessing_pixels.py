@@ -4,13 +4,12 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.images import Sample, is_of_four_inks, samples
+from tests.images import is_of_four_inks, samples
 from tests.originals_pixels import (
     expected,
     fields,
@@ -19,6 +18,7 @@ from tests.originals_pixels import (
     is_long,
     label,
     normalised,
+    of_each_size,
     pixels,
     preprocessings,
     refused,
@@ -27,14 +27,6 @@ from tests.originals_pixels import (
 from vit_tf.preprocessing.transform import crop, normalize, transform
 
 IMAGE = tf.TensorSpec((None, None, 3), tf.uint8)
-
-
-def of_each_size(number: int, chosen: Iterable[Sample]) -> list[Sample]:
-    """One image of each height and width, another one for another number."""
-    by_size: dict[tuple[int, ...], list[Sample]] = {}
-    for sample in chosen:
-        by_size.setdefault(pixels(sample).shape, []).append(sample)
-    return [equal[number % len(equal)] for equal in by_size.values()]
 
 
 @pytest.mark.parametrize(

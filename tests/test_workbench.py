@@ -9,6 +9,8 @@ from vit_tf import models, pipeline, proof
 from vit_tf.export import saved_model
 from vit_tf.workbench import Workbench
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 KINDS = {
     "deit_tiny_distilled_patch16_224": {"drop_path_rate": 0.2, "proj_drop_rate": 0.1},
     "swinv2_tiny_window8_256": {"drop_path_rate": 0.0},
