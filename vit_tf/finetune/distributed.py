@@ -24,8 +24,7 @@ def fit(
     """Trains a model as `fit` does, by the strategy in whose scope it was compiled.
 
     Args:
-        model: Compiled with a loss, and with the share of images that it names first as
-            they are ("top1") as its only metric.
+        model: Compiled with a loss and one metric, the accuracy, named "top1".
         train: (images, targets) of all devices, of a batch size that is a multiple of
             their number; `steps` batches for each epoch.
         evaluation: (images, targets) that are held out, in batches of any size.
@@ -57,8 +56,9 @@ def fit(
             name: float(value) for name, value in model.get_metrics_result().items()
         }
         called.on_test_begin()
-        logs |= {f"val_{name}": value for name, value in evaluate().items()}
-        called.on_test_end(logs)
+        held_out = evaluate()
+        called.on_test_end(held_out)
+        logs |= {f"val_{name}": value for name, value in held_out.items()}
         called.on_epoch_end(epoch, logs)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     called.on_train_end()
