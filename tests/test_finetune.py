@@ -202,6 +202,15 @@ def test_several_workers_have_to_be_named(bundle, data, tmp_path, monkeypatch):
     assert "without TF_CONFIG in the environment found; expected: {" in message
 
 
+def test_a_worker_that_ended_is_not_taken_for_an_image(data):
+    images = open_data(str(data), val_share=0.2)
+    with (
+        pytest.raises(ConnectionError, match="another worker ended"),
+        run._failures_named(images),
+    ):
+        raise tf.errors.UnavailableError(None, None, "Collective ops is aborted")
+
+
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
     ports = [opened.getsockname()[1] for opened in sockets]

@@ -93,6 +93,7 @@ def finetune(
         DatasetError: if the data cannot be trained on.
         SetupError: if the state of a training is there, and not this one's.
         ValueError: if the recipe cannot be; or an image cannot be read.
+        ConnectionError: if another worker ended.
         FileExistsError: if something is at `out` that may not be replaced.
         ParityError: if the result is not the same model in timm.
     """
@@ -115,7 +116,7 @@ def finetune(
         prepare(folder, setup, resume=resume, overwrite=overwrite)
     progress("train")
     with (
-        _unreadable_named(images),
+        _failures_named(images),
         _nothing_left(folder if chief else None),
         contextlib.ExitStack() as opened,
     ):
@@ -157,13 +158,19 @@ def _compiled(bundle: Path, recipe: ConfigDict, images: Data, steps: int) -> Sta
 
 
 @contextlib.contextmanager
-def _unreadable_named(images: Data) -> Iterator[None]:
+def _failures_named(images: Data) -> Iterator[None]:
     """
     Raises:
         ValueError: naming the image that cannot be decoded, where that is what failed.
+        ConnectionError: if another worker ended.
     """
     try:
         yield
+    except tf.errors.UnavailableError as error:
+        raise ConnectionError(
+            "another worker ended, or cannot be reached; expected: all of TF_CONFIG's "
+            "(the same command with --resume in each of them goes on)"
+        ) from error
     except tf.errors.OpError as error:
         broken = unreadable(images.train) or unreadable(images.evaluation)
         if not broken:
