@@ -21,7 +21,7 @@ from vit_tf import quiet
 ROOT = Path(convert.__file__).parent
 MODEL = "deit_tiny_patch16_224"
 ARGUMENTS = {
-    "embed_dim": 24, "depth": 2, "num_heads": 3, "img_size": 32, "num_classes": 5,
+    "embed_dim": 24, "depth": 2, "num_heads": 3, "img_size": 32, "num_classes": 7,
 }  # fmt: skip
 MICRO = [
     f"--model={MODEL}",

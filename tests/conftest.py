@@ -1,5 +1,6 @@
 """Micro models: the widths do not matter where the options are the same."""
 
+import collections
 import gc
 import os
 
@@ -19,9 +20,10 @@ import pytest
 import tensorflow as tf
 
 import vit_tf
-from vit_tf import proof, source
+from vit_tf import pipeline, proof, source
 from vit_tf.checkpoints.random import RandomTensors
 from vit_tf.reference import torch
+from vit_tf.workbench import Workbench
 
 MICRO = dict(img_size=32, embed_dim=24, depth=2, num_heads=3, num_classes=7)
 
@@ -53,6 +55,42 @@ def graphs_as_traced():
     options.set_experimental_options({option: True})
     yield
     options.set_experimental_options({option: before})
+
+
+class _Benches(Workbench):
+    """A bench for each configuration: conversions of tests are of several, by turns."""
+
+    def __init__(self):
+        self._benches = collections.defaultdict(lambda: Workbench(most_parameters=1e6))
+
+    def model(self, config, tensors, dtype):
+        key = (config.architecture, config.model.to_json(), dtype)
+        self._at = self._benches[key]
+        return self._at.model(config, tensors, dtype)
+
+    def save(self, *arguments):
+        self._at.save(*arguments)
+
+    def collect(self):
+        self._at.collect()
+
+    def load(self, directory):
+        return self._at.load(directory)
+
+
+_BENCHES = _Benches()
+
+
+@pytest.fixture(scope="module")
+def shared_bench(graphs_as_traced):
+    """Conversions build and trace a model once for all tests of its configuration.
+
+    For tests of what becomes of a checkpoint: `test_workbench.py` shows that the bundle
+    is, byte for byte, that of a conversion alone.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Workbench", lambda: _BENCHES)
+        yield
 
 
 @pytest.fixture

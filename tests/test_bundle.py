@@ -16,8 +16,9 @@ from vit_tf import mapping, models, pipeline, proof
 from vit_tf.export import bundle, saved_model, verify
 from vit_tf.export.bundle import BundleError
 from vit_tf.parity import ParityError
+from vit_tf.workbench import Workbench
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("shared_bench")
 NAMES = ["deit_tiny_distilled_patch16_224", "deit3_small_patch16_224"]
 
 
@@ -214,7 +215,9 @@ def test_a_bundle_that_reads_back_differently_is_not_left(tmp_path, monkeypatch)
 
     monkeypatch.setattr(saved_model, "save", save_another)
     with pytest.raises(ParityError, match=r"SavedModel read back: .*logits"):
-        pipeline.convert(micro_config(), tmp_path / "out", checkpoint="random:0")
+        pipeline.convert(
+            micro_config(), tmp_path / "out", checkpoint="random:0", bench=Workbench()
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,6 +20,7 @@ import vit_tf
 from vit_tf import checkpoints, mapping, source
 from vit_tf.checkpoints import errors
 
+pytestmark = pytest.mark.usefixtures("shared_bench")
 ARRAYS = {
     "head.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
     "head.bias": np.linspace(-1, 1, 3, dtype=np.float32),
@@ -129,7 +130,7 @@ def test_every_float_is_read_as_it_is(dtype, ending, tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_a_bundle_holds_what_the_file_held(dtype, tmp_path):
     config = vit_tf.get_config(MODEL)
-    config.model.update(embed_dim=24, depth=2, num_heads=3, img_size=32, num_classes=5)
+    config.model.update(embed_dim=24, depth=2, num_heads=3, img_size=32, num_classes=7)
     random = source.read(config, "random:0").tensors
     tensors = {
         name: torch.from_numpy(array).to(getattr(torch, dtype))

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 import vit_tf
 from vit_tf import mapping, pipeline, proof
 
+pytestmark = pytest.mark.usefixtures("shared_bench")
 IMAGES = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
 
 

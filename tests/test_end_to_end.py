@@ -22,6 +22,7 @@ import vit_tf
 from vit_tf import to_timm
 from vit_tf.reference import timm, torch
 
+pytestmark = pytest.mark.usefixtures("shared_bench")
 IMAGES = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
 CHANNELS_FIRST = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy())
 
@@ -110,7 +111,7 @@ def test_a_jax_file_need_not_be_named(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_there_and_back_is_bitwise_the_source(dtype, tmp_path):
     original = timm.create_model(
-        MODEL, depth=2, embed_dim=24, img_size=32, num_classes=5
+        MODEL, depth=2, embed_dim=24, img_size=32, num_classes=7
     )
     source = tmp_path / "source.safetensors"
     import ml_dtypes
@@ -137,14 +138,14 @@ def test_what_was_trained_here_goes_back_and_comes_again(tmp_path):
     micro = [
         f"--config.model.{name}={value}"
         for name, value in dict(
-            depth=2, embed_dim=24, num_heads=3, img_size=32, num_classes=5
+            depth=2, embed_dim=24, num_heads=3, img_size=32, num_classes=7
         ).items()
     ]
     out = tmp_path / "out"
     converted(f"--model={MODEL}", *micro, checkpoint, f"--out={out}")
     model = vit_tf.load(out)
     model.compile("sgd", "mse", jit_compile=False)
-    model.fit(IMAGES, np.zeros((2, 5)), verbose=0)
+    model.fit(IMAGES, np.zeros((2, 7)), verbose=0)
     assert np.abs(served(out) - model(IMAGES)).max() > 1e-4
     model.save(tmp_path / "trained.keras")
     back = tmp_path / "back"
@@ -164,7 +165,7 @@ def test_what_was_trained_here_goes_back_and_comes_again(tmp_path):
 
 
 def test_a_file_in_shards_and_its_folder_are_one(tmp_path):
-    original = timm.create_model(MODEL, depth=1, img_size=32, num_classes=5)
+    original = timm.create_model(MODEL, depth=1, img_size=32, num_classes=7)
     tensors = {k: v.numpy() for k, v in original.state_dict().items()}
     names = sorted(tensors)
     shards = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}

@@ -9,6 +9,7 @@ from conftest import MICRO, micro_config
 import vit_tf
 from vit_tf import pipeline, reference
 
+pytestmark = pytest.mark.usefixtures("shared_bench")
 MODEL = "deit_tiny_patch16_224"
 DATA = vit_tf.DataConfig((3, 32, 32), crop_pct=0.9)
 IMAGES = [

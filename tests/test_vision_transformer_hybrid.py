@@ -18,6 +18,7 @@ from vit_tf.layers.norm_act import BatchNormAct2d, GroupNormAct
 from vit_tf.layers.std_conv import StdConv2dSame
 from vit_tf.reference import timm, timm_arguments, torch
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 HYBRIDS = timm.list_models(module="vision_transformer_hybrid")
 R26, RESNET, STEM, MCI = (
     "vit_small_r26_s32_224",

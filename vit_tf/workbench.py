@@ -44,13 +44,14 @@ class Workbench:
         """
         key = (config.family, config.model_class, config.architecture, dtype)
         key = (*key, repr(sorted(config.model.items())))
-        if key == self._key:
+        if self._model is not None and key == self._key:
             mapping.assign(self._model, tensors)
             return self._model
-        self._clear()
-        model = proof.filled(config, tensors, dtype)
+        if self._key is not None:
+            self._clear()
+        model, self._key = proof.filled(config, tensors, dtype), key
         if model.count_params() <= self._most_parameters:
-            self._model, self._key = model, key
+            self._model = model
         return model
 
     def save(

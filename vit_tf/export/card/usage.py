@@ -116,7 +116,8 @@ outputs = session.run(None, {"images": images})
         """\
 import * as tf from "@tensorflow/tfjs";
 
-const model = await tf.loadGraphModel(`$${URL}/$file`); // URL of the bundle
+const path = "$name"; // where the bundle is served
+const model = await tf.loadGraphModel(path + "/$file");
 const outputs = model.predict(tf.zeros([1, $height, $width, $channels]));
 """,
     ),
@@ -136,6 +137,7 @@ def usage(card: Card, path: str = "", imports: str = "") -> str:
     values = dict(
         path=path or f'"{card.name}"',
         imports=f"{imports}\n" if imports else "",
+        name=card.name,
         channels=channels,
         height=height,
         width=width,
