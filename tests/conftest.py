@@ -1,8 +1,10 @@
 """Micro models: the widths do not matter where the options are the same."""
 
 import collections
+import contextlib
 import gc
 import os
+import random
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A worker for each core: more threads would only wait for each other. The processes
@@ -14,7 +16,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     ):
         os.environ.setdefault(_variable, "1")
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,8 +41,24 @@ def random_tensors(config, seed: int = 0) -> dict[str, np.ndarray]:
 
 @pytest.fixture(autouse=True)
 def the_same_draws_each_time():
-    keras.utils.set_random_seed(0)
+    """Of Python, from which Keras draws its seeds, NumPy and torch.
+
+    Not of TensorFlow itself, which would throw away the graphs that it has made ready.
+    """
+    random.seed(0)
+    np.random.seed(0)
     torch.manual_seed(0)
+
+
+@contextlib.contextmanager
+def _as_traced():
+    option, options = "disable_meta_optimizer", tf.config.optimizer
+    before = options.get_experimental_options().get(option, False)
+    options.set_experimental_options({option: True})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({option: before})
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +67,15 @@ def graphs_as_traced():
 
     For tests of what is read, said and written, and not of what a graph computes.
     """
-    option, options = "disable_meta_optimizer", tf.config.optimizer
-    before = options.get_experimental_options().get(option, False)
-    options.set_experimental_options({option: True})
-    yield
-    options.set_experimental_options({option: before})
+    with _as_traced():
+        yield
+
+
+@pytest.fixture
+def graph_as_traced():
+    """As `graphs_as_traced`, for one test."""
+    with _as_traced():
+        yield
 
 
 class _Benches(Workbench):

@@ -12,8 +12,9 @@ import tensorflow as tf
 from cli import tree
 from conftest import micro_config
 
+import vit_tf
 from vit_tf import pipeline
-from vit_tf.export import saved_model
+from vit_tf.export import saved_model, verify
 from vit_tf.models import create_model
 
 IMAGES = np.random.default_rng(0).standard_normal((4, 32, 32, 3), np.float32)
@@ -59,6 +60,7 @@ def close(found, expected) -> bool:
 
 
 def test_tensorflow_alone_loads_and_runs_every_signature(bundles, logits):
+    """In a process that has neither torch nor timm nor this package."""
     code = """
 import sys
 import numpy as np, tensorflow as tf
@@ -82,6 +84,7 @@ for name, given in inputs.items():
     outputs = loaded.signatures[name](**{k: tf.constant(v) for k, v in given.items()})
     shapes = {key: tuple(output.shape) for key, output in outputs.items()}
     print(name, *(f"{key}={shapes[key]}".replace(" ", "") for key in sorted(shapes)))
+    np.savez(f"{folder}/{name}.npz", **outputs)
 np.save(folder + "/found.npy", loaded(images))
 others = ("keras", "tf_keras", "torch", "timm", "vit_tf", "tensorflow_hub")
 assert not [name for name in {*sys.modules} - before if name.startswith(others)]
@@ -89,6 +92,10 @@ assert not [name for name in others[1:] if name in sys.modules]
 """
     said = dict(line.split(" ", 1) for line in fresh(code, bundles).splitlines())
     assert close(np.load(bundles / "found.npy"), logits)
+    expected = verify.expected_outputs(vit_tf.load(bundles / "plain"), IMAGES)
+    for name, outputs in expected.items():
+        found = np.load(bundles / f"{name}.npz")
+        assert all(close(found[key], output) for key, output in outputs.items())
     assert said["serving_default"] == "logits=(4,7)"
     assert said["features"] == "features=(4,24) tokens=(4,5,24)"
     attention = [f"blocks.{i}.attn.attn_drop=(4,3,5,5)" for i in range(2)]

@@ -117,6 +117,7 @@ def test_other_sizes_are_timms(name):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * scale)
 
 
+@pytest.mark.usefixtures("graph_as_traced")
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_model_is_a_layer_that_fit_trains(name):
     config = models.small_config(name, num_classes=0)
