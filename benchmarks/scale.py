@@ -138,7 +138,7 @@ def measured(name: str, repeats: int, folder: Path) -> Kind:
         first=taken[0],
         again=statistics.median(taken[1:]),
         peak=max(row["peak_bytes"] for row in rows),
-        declared=estimate.memory(Job("one", str(path))),
+        declared=estimate.memory(Job("one", str(path), timms(name))),
         source=path.stat().st_size,
         bundle=rows[0]["bytes"],
     )

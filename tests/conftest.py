@@ -82,7 +82,7 @@ class _Benches(Workbench):
     """A bench for each configuration: conversions of tests are of several, by turns."""
 
     def __init__(self):
-        self._benches = collections.defaultdict(lambda: Workbench(most_parameters=1e6))
+        self._benches = collections.defaultdict(lambda: Workbench(most_parameters=1e7))
 
     def model(self, config, tensors, dtype):
         key = (config.architecture, config.model.to_json(), dtype)

@@ -49,7 +49,8 @@ class Workbench:
             return self._model
         if self._key is not None:
             self._clear()
-        model, self._key = proof.filled(config, tensors, dtype), key
+        self._key = key
+        model = proof.filled(config, tensors, dtype)
         if model.count_params() <= self._most_parameters:
             self._model = model
         return model
