@@ -130,7 +130,34 @@ def test_a_fine_tuning_step_moves_every_weight(converted):
         assert np.any(variable.numpy() != old), variable.name
 
 
-@pytest.mark.parametrize("converted", NAMES[:1], indirect=True)
+def test_tensorflow_alone_can_run_it_in_a_fresh_process(converted):
+    conversion, model = converted
+    np.save(conversion.directory.parent / "images.npy", images(3))
+    code = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "timm", "vit_tf", "tf_keras"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocked())
+import numpy as np, tensorflow as tf
+directory = sys.argv[1]
+loaded = tf.saved_model.load(directory)
+images = tf.constant(np.load(directory + "/../images.npy"))
+for name in ("serving_default", "features", "attention"):
+    outputs = {k: v.numpy() for k, v in loaded.signatures[name](images).items()}
+    np.savez(f"{directory}/../{name}.npz", **outputs)
+"""
+    subprocess.run(
+        [sys.executable, "-c", code, str(conversion.directory)],
+        check=True, capture_output=True, cwd=conversion.directory.parent,
+    )  # fmt: skip
+    for signature, outputs in verify.expected_outputs(model, images(3)).items():
+        found = np.load(conversion.directory.parent / f"{signature}.npz")
+        for name, output in outputs.items():
+            assert close(found[name], output)
+
+
 def test_load_takes_the_keras_file_in_a_fresh_process(converted):
     conversion, model = converted
     path = conversion.directory / bundle.KERAS

@@ -1,6 +1,5 @@
 """Every architecture against timm: arguments, names, shapes, layers, gradients."""
 
-import collections
 import inspect
 import pickle
 import sys
@@ -96,33 +95,13 @@ def test_arguments_are_those_that_timm_passes(name, monkeypatch):
             assert expected == canonical(argument, defaults[argument]), argument
 
 
-def with_the_same_blocks() -> list[list[str]]:
-    """Architectures by what the weights of their blocks depend on."""
-    outside = ("img_size", "num_classes", "act_layer", "drop_path_rate")
-    by_options = collections.defaultdict(list)
-    for name in ALL:
-        config = vit_tf.get_config(name)
-        options = {k: str(v) for k, v in config.model.items() if k not in outside}
-        by_options[config.model_class, *sorted(options.items())].append(name)
-    return list(by_options.values())
-
-
-@pytest.mark.parametrize("names", with_the_same_blocks(), ids=lambda names: names[0])
-def test_names_and_shapes_are_those_of_timm(names):
-    """At full size: timm's on the meta device, ours with untouched memory.
-
-    Of several with the same blocks the first is built whole; of the others, one block
-    and all that is around it.
-    """
-    whole = source.parameter_shapes(vit_tf.get_config(names[0]))
-    for name in names:
-        with torch.device("meta"):
-            state = timm.create_model(name).state_dict()
-        found = whole
-        if name != names[0]:
-            found = whole | source.parameter_shapes(vit_tf.get_config(name, depth=1))
-        expected = {key: tuple(tensor.shape) for key, tensor in state.items()}
-        assert found == expected, name
+@pytest.mark.parametrize("name", ALL)
+def test_names_and_shapes_are_those_of_timm(name):
+    """At full size: timm's on the meta device, ours with untouched memory."""
+    with torch.device("meta"):
+        state = timm.create_model(name).state_dict()
+    found = source.parameter_shapes(vit_tf.get_config(name))
+    assert found == {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
 def distinct_options() -> list[str]:
