@@ -148,7 +148,7 @@ def _computing(model: keras.Model) -> dict[str, keras.layers.Layer]:
     return {
         name or LOGITS: layer
         for layer, name in named_layers(model)
-        if not isinstance(layer, (keras.layers.Identity, Sequential))
+        if not isinstance(layer, Sequential)
     }
 
 

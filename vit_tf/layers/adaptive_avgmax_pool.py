@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.module import Module
 
 POOLS = ("", "avg", "max", "avgmax", "catavgmax")
@@ -27,7 +28,7 @@ class SelectAdaptivePool2d(Module):
         self.pool_type = pool_type
 
     def build(self, input_shape):
-        make = _Pool if self.pool_type else keras.layers.Identity
+        make = _Pool if self.pool_type else Identity
         pool_type = dict(pool_type=self.pool_type) if self.pool_type else {}
         self.pool = make(**pool_type, dtype=self.dtype_policy, name="pool")
         self.pool.build(input_shape)

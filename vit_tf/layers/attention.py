@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from vit_tf.layers.activations import softmax
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm import norm_layer
@@ -105,9 +106,9 @@ class Attention(Module):
         attn = self.attn_drop(softmax(attn), training=training)
         return ops.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B, N, H, D)
 
-    def _norm(self, name: str, present: bool) -> keras.layers.Layer:
+    def _norm(self, name: str, present: bool) -> keras.layers.Layer | Identity:
         if not present:
-            return keras.layers.Identity(dtype=self.dtype_policy, name=name)
+            return Identity(dtype=self.dtype_policy, name=name)
         return norm_layer(self.norm_layer)(dtype=self.dtype_policy, name=name)
 
 

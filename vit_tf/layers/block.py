@@ -6,6 +6,7 @@ import tensorflow as tf
 from vit_tf.layers.attention import Attention
 from vit_tf.layers.diff_attention import DiffAttention
 from vit_tf.layers.drop_path import DropPath
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.layer_scale import LayerScale
 from vit_tf.layers.mlp import MLPS
 from vit_tf.layers.module import Module
@@ -119,14 +120,14 @@ class BlockBase(Module):
             name=name,
         )
 
-    def _layer_scale(self, name: str) -> keras.layers.Layer:
+    def _layer_scale(self, name: str) -> keras.layers.Layer | Identity:
         if not self.init_values:
-            return keras.layers.Identity(dtype=self.variable_dtype, name=name)
+            return Identity(dtype=self.variable_dtype, name=name)
         return LayerScale(self.init_values, dtype=self.variable_dtype, name=name)
 
-    def _drop_path(self, name: str) -> keras.layers.Layer:
+    def _drop_path(self, name: str) -> keras.layers.Layer | Identity:
         if not self.drop_path_rate:
-            return keras.layers.Identity(dtype=self.variable_dtype, name=name)
+            return Identity(dtype=self.variable_dtype, name=name)
         return DropPath(self.drop_path_rate, dtype=self.variable_dtype, name=name)
 
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from vit_tf.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.module import Module
 
@@ -70,13 +71,15 @@ class Classifier(keras.layers.Dense):
         return ops.cast(x, dtype) + ops.cast(self.bias, dtype)
 
 
-def create_classifier(owner: keras.layers.Layer, name: str) -> keras.layers.Layer:
+def create_classifier(
+    owner: keras.layers.Layer, name: str
+) -> keras.layers.Layer | Identity:
     """The last projection of `owner`, which has `num_classes`; none gives features.
 
     In mixed precision features have the precision of the weights, as logits do.
     """
     if not owner.num_classes:
-        return keras.layers.Identity(dtype=owner.variable_dtype, name=name)
+        return Identity(dtype=owner.variable_dtype, name=name)
     return Classifier(
         owner.num_classes,
         kernel_initializer=Normal(),

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import FanInUniform
 from vit_tf.layers.module import Module
 from vit_tf.layers.window import pad
@@ -99,14 +100,14 @@ class HybridEmbed(Module):
         pairs = zip(self.feature_ratio, self.patch_size, strict=True)
         return max(feature * patch for feature, patch in pairs)
 
-    def _projection(self) -> keras.layers.Layer:
+    def _projection(self) -> keras.layers.Layer | Identity:
         if not self.project:
             if self.feature_dim != self.embed_dim:
                 raise ValueError(
                     f"features of width {self.feature_dim}, and tokens of "
                     f"{self.embed_dim}: expected the same where proj=False"
                 )
-            return keras.layers.Identity(dtype=self.dtype_policy, name="proj")
+            return Identity(dtype=self.dtype_policy, name="proj")
         fan_in = math.prod(self.patch_size) * self.feature_dim
         initializer = FanInUniform(fan_in=fan_in)
         return keras.layers.Conv2D(

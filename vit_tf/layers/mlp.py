@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from vit_tf.layers.activations import act_layer
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import HalfGate, Normal
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm import norm_layer
@@ -50,7 +51,7 @@ class Mlp(Module):
         self._build_fc1()
         self.act = act_layer(self.act_layer, dtype)
         self.drop1 = keras.layers.Dropout(self.drop, dtype=dtype, name="drop1")
-        norm = norm_layer(self.norm_layer) if self.norm_layer else keras.layers.Identity
+        norm = norm_layer(self.norm_layer) if self.norm_layer else Identity
         self.norm = norm(dtype=dtype, name="norm")
         self.fc2 = self._dense(self.dim, "fc2")
         self.drop2 = keras.layers.Dropout(self.drop, dtype=dtype, name="drop2")

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from vit_tf.layers.batch_norm import BatchNorm2d
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.module import Module
 
 
@@ -124,7 +125,7 @@ class BatchNormAct2d(BatchNorm2d):
 
 def _act(
     apply_act: bool, act_layer: Callable[[tf.Tensor], tf.Tensor], dtype
-) -> keras.layers.Layer:
+) -> keras.layers.Layer | Identity:
     if not apply_act:
-        return keras.layers.Identity(dtype=dtype, name="act")
+        return Identity(dtype=dtype, name="act")
     return keras.layers.Activation(act_layer, dtype=dtype, name="act")

@@ -14,6 +14,7 @@ from vit_tf.layers.diff_attention import (
     half_head_dim,
     lambda_init,
 )
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.layer_scale import LayerScale
 from vit_tf.layers.norm import RmsNorm, norm_layer
@@ -116,14 +117,14 @@ class ParallelScalingBlock(BlockBase):
     def _head_dim(self) -> int:
         return self.dim // self.num_heads
 
-    def _head_norm(self, name: str) -> keras.layers.Layer:
+    def _head_norm(self, name: str) -> keras.layers.Layer | Identity:
         if not self.qk_norm:
-            return keras.layers.Identity(dtype=self.dtype_policy, name=name)
+            return Identity(dtype=self.dtype_policy, name=name)
         return norm_layer(self.norm_layer)(dtype=self.dtype_policy, name=name)
 
-    def _layer_scale(self, name: str) -> keras.layers.Layer:
+    def _layer_scale(self, name: str) -> keras.layers.Layer | Identity:
         if self.init_values is None:  # timm's `Block` leaves it out for 0.0 as well
-            return keras.layers.Identity(dtype=self.variable_dtype, name=name)
+            return Identity(dtype=self.variable_dtype, name=name)
         return LayerScale(self.init_values, dtype=self.variable_dtype, name=name)
 
     def _dense(self, units: int, name: str, use_bias: bool) -> keras.layers.Dense:

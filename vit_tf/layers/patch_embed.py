@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import FanInUniform
 from vit_tf.layers.module import Module
 from vit_tf.layers.window import pad
@@ -84,7 +85,7 @@ class PatchEmbed(Module):
             dtype=self.dtype_policy,
             name="proj",
         )
-        norm_layer = self.norm_layer or keras.layers.Identity
+        norm_layer = self.norm_layer or Identity
         self.norm = norm_layer(dtype=self.dtype_policy, name="norm")
         self.proj.build(input_shape)
         self.norm.build((None, None, self.embed_dim))

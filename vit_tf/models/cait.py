@@ -13,6 +13,7 @@ from keras import ops
 from vit_tf.layers.class_attn import ClassAttn
 from vit_tf.layers.classifier import create_classifier
 from vit_tf.layers.drop_path import DropPath
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.mlp import Mlp
 from vit_tf.layers.module import Module
@@ -97,9 +98,9 @@ class LayerScaleBlock(Module):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def _drop_path(self, name: str) -> keras.layers.Layer:
+    def _drop_path(self, name: str) -> keras.layers.Layer | Identity:
         if not self.drop_path_rate:
-            return keras.layers.Identity(dtype=self.variable_dtype, name=name)
+            return Identity(dtype=self.variable_dtype, name=name)
         return DropPath(self.drop_path_rate, dtype=self.variable_dtype, name=name)
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from vit_tf.layers.batch_norm import BatchNorm2d
 from vit_tf.layers.conv import Conv2d
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import FanOutNormal
 from vit_tf.layers.max_pool import MaxPool2d
 from vit_tf.layers.module import Module
@@ -170,7 +171,7 @@ def deep_stem(width: int, *, dtype, name: str) -> Sequential:
 
 def downsample_avg(out_channels: int, stride: int, *, dtype, name: str) -> Sequential:
     """A shortcut that averages before it projects; timm's function of that name."""
-    pool = keras.layers.Identity(dtype=dtype, name="0")
+    pool = Identity(dtype=dtype, name="0")
     if stride > 1:  # padding, at the end of odd sizes, does not count in the average
         pool = keras.layers.AveragePooling2D(
             2, strides=stride, padding="same", data_format="channels_last", dtype=dtype,

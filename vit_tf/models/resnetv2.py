@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from vit_tf.layers.classifier import ClassifierHead
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm_act import GroupNormAct
 from vit_tf.layers.sequential import Sequential
@@ -68,9 +69,7 @@ class Bottleneck(Module):
         self.norm2 = self._norm("norm2")
         self.conv3 = self._conv(self.out_chs, 1, name="conv3")
         self.norm3 = self._norm("norm3", apply_act=False, zero_init=True)
-        self.drop_path = keras.layers.Identity(
-            dtype=self.dtype_policy, name="drop_path"
-        )
+        self.drop_path = Identity(dtype=self.dtype_policy, name="drop_path")
         self.act3 = keras.layers.Activation(
             tf.nn.relu, dtype=self.dtype_policy, name="act3"
         )

@@ -11,6 +11,7 @@ from keras import ops
 from vit_tf.layers.adaptive_avgmax_pool import POOLS
 from vit_tf.layers.classifier import ClassifierHead
 from vit_tf.layers.drop_path import DropPath, drop_path_rates
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.mlp import Mlp
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm import LayerNorm
@@ -161,9 +162,9 @@ class SwinTransformerBlock(Module):
             name=name,
         )
 
-    def _drop_path(self, name: str) -> keras.layers.Layer:
+    def _drop_path(self, name: str) -> keras.layers.Layer | Identity:
         if not self.drop_path:
-            return keras.layers.Identity(dtype=self.variable_dtype, name=name)
+            return Identity(dtype=self.variable_dtype, name=name)
         return DropPath(self.drop_path, dtype=self.variable_dtype, name=name)
 
 
@@ -200,9 +201,7 @@ class SwinTransformerStage(Module):
     def build(self, input_shape):
         dtype, resolution = self.dtype_policy, self.input_resolution
         if self.downsample_layer is None:
-            self.downsample = keras.layers.Identity(
-                dtype=self.variable_dtype, name="downsample"
-            )
+            self.downsample = Identity(dtype=self.variable_dtype, name="downsample")
         else:
             self.downsample = self.downsample_layer(dtype=dtype, name="downsample")
             resolution = tuple((size + 1) // 2 for size in resolution)

@@ -10,6 +10,7 @@ from vit_tf.layers.attention_pool import AttentionPoolLatent, AttentionPoolPrr
 from vit_tf.layers.block import Block, ResPostBlock
 from vit_tf.layers.classifier import create_classifier
 from vit_tf.layers.drop_path import drop_path_rates
+from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.norm import norm_layer
 from vit_tf.layers.parallel_block import (
@@ -461,7 +462,7 @@ class VisionTransformer(keras.Model):
             return ops.max(x, axis=1)
         return 0.5 * (ops.max(x, axis=1) + ops.mean(x, axis=1))
 
-    def _attn_pool(self, name: str) -> keras.layers.Layer:
+    def _attn_pool(self, name: str) -> keras.layers.Layer | Identity:
         if self.global_pool == "map":
             return AttentionPoolLatent(
                 num_heads=self.num_heads,
@@ -479,11 +480,11 @@ class VisionTransformer(keras.Model):
                 dtype=self.dtype_policy,
                 name=name,
             )
-        return keras.layers.Identity(dtype=self.dtype_policy, name=name)
+        return Identity(dtype=self.dtype_policy, name=name)
 
-    def _patch_drop(self, name: str) -> keras.layers.Layer:
+    def _patch_drop(self, name: str) -> keras.layers.Layer | Identity:
         if not self.patch_drop_rate:
-            return keras.layers.Identity(dtype=self.variable_dtype, name=name)
+            return Identity(dtype=self.variable_dtype, name=name)
         return PatchDropout(
             self.patch_drop_rate,
             num_prefix_tokens=self.num_prefix_tokens,
@@ -491,6 +492,6 @@ class VisionTransformer(keras.Model):
             name=name,
         )
 
-    def _norm(self, name: str, present: bool) -> keras.layers.Layer:
-        norm = norm_layer(self.norm_layer) if present else keras.layers.Identity
+    def _norm(self, name: str, present: bool) -> keras.layers.Layer | Identity:
+        norm = norm_layer(self.norm_layer) if present else Identity
         return norm(dtype=self.variable_dtype, name=name)

@@ -1,0 +1,33 @@
+"""What stands where another model has a layer."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class Identity:
+    """torch's `nn.Identity`: gives what it is given, in the dtype that a layer would.
+
+    It is no Keras layer: it has no weights and nothing to watch, and a ViT has so many
+    that Keras would take a third of the time of building the model for them.
+
+    Args:
+        dtype: A dtype or a dtype policy; Keras's default if None.
+        name: timm's name of the place.
+    """
+
+    def __init__(self, dtype: Any = None, name: str | None = None):
+        self.name = name
+        self.compute_dtype = keras.dtype_policies.get(
+            dtype or keras.config.dtype_policy()
+        ).compute_dtype
+
+    def build(self, input_shape) -> None:
+        """Nothing: as a layer that another model has there is built."""
+
+    def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return keras.ops.cast(x, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
