@@ -21,7 +21,7 @@ from vit_tf.configs import common
 from vit_tf.export.bundle import ORIGIN, sha256
 from vit_tf.find_config import config_of, note_of, same_models, untold
 from vit_tf.keras_file import WEIGHTS_H5
-from vit_tf.layers.initializers import skip_init
+from vit_tf.layers.initializers import only_shapes
 from vit_tf.proof import shared_arguments
 from vit_tf.reference import label_names, pretrained_cfg, pretrained_tensors
 
@@ -153,10 +153,10 @@ def _rounding(dtypes: set[str], dtype: str) -> list[str]:
 
 def parameter_shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     """timm name -> shape in timm's layout, of every parameter of the model."""
-    with skip_init(), _collected_at_once():
+    with only_shapes(), _collected_at_once():
         model = models.build(config)
         shapes = {entry.name: entry.shape for entry in mapping.entries(model)}
-        del model  # its memory was never touched, but counts until it is given back
+        del model
     return shapes
 
 

@@ -25,6 +25,21 @@ def skip_init() -> Iterator[None]:
         _skip = before
 
 
+@contextlib.contextmanager
+def only_shapes() -> Iterator[None]:
+    """Within it, weights of new models have shapes and dtypes, and no values.
+
+    Such a model says what tensors it takes, and cannot run.
+    """
+
+    def spec(_, *, initial_value, **__):
+        value = initial_value() if callable(initial_value) else initial_value
+        return tf.TensorSpec.from_tensor(tf.convert_to_tensor(value))
+
+    with skip_init(), tf.variable_creator_scope(spec):
+        yield
+
+
 @keras.saving.register_keras_serializable(package="vit_tf")
 class Normal(keras.initializers.RandomNormal):
     """timm's `trunc_normal_(std=.02)`: truncated at +-2, which is nowhere."""
