@@ -41,7 +41,7 @@ if "google.colab" in sys.modules:  # the repository, and what its notebooks need
 # %%
 from vit_tf import quiet
 
-quiet.import_tensorflow()
+quiet.import_tensorflow(whole=True)
 quiet.drop_notes()
 import json
 from pathlib import Path

@@ -6,22 +6,24 @@ import logging
 import os
 from collections.abc import Iterator
 
+from vit_tf.imports import hidden, uncollected
 
-def import_tensorflow() -> None:
+
+def import_tensorflow(*, whole: bool = False) -> None:
     """Imports TensorFlow; what its compiled code writes to stderr meanwhile is lost.
 
     No setting silences those lines: they are written before any is read. The import's
-    objects, which stay, are taken from the garbage collector, which would go through
-    all of them again and again.
+    objects, which stay, are taken from the garbage collector.
+
+    Args:
+        whole: Whether Keras wraps scikit-learn and draws with Matplotlib, if they are
+            installed. To import them for that takes a third of the time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    gc.disable()
-    try:
-        with compiled_code():
-            import tensorflow  # noqa: F401
-    finally:
-        gc.freeze()
-        gc.enable()
+    wrapped = () if whole else ("matplotlib", "sklearn")
+    with uncollected(), hidden(*wrapped), compiled_code():
+        import tensorflow  # noqa: F401
+    gc.freeze()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import PIL.Image
-import torch
+
+from vit_tf.imports import uncollected
+
+with uncollected():
+    import torch
 
 
 def _declare_torchvision_operators() -> None:
@@ -41,12 +45,13 @@ def _declare_torchvision_operators() -> None:
         _torchvision.define(operator + signature)
 
 
-_declare_torchvision_operators()
+with uncollected():
+    _declare_torchvision_operators()
 
-import timm  # noqa: E402
-from timm.layers import HybridEmbed, pad_same  # noqa: E402
-from timm.models import resnetv2, vision_transformer_hybrid  # noqa: E402
-from torch import nn  # noqa: E402
+    import timm
+    from timm.layers import HybridEmbed, pad_same
+    from timm.models import resnetv2, vision_transformer_hybrid
+    from torch import nn
 
 from vit_tf.layers.spec import parse  # noqa: E402
 from vit_tf.parity import LOGITS  # noqa: E402

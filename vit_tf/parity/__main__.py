@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from vit_tf import quiet
+from vit_tf import models, quiet
 
 _ALL = flags.DEFINE_bool("all", False, "every architecture that vit_tf has")
 _MODELS = flags.DEFINE_string("models", "", "or those that a shell pattern fits")
@@ -29,19 +29,18 @@ MEMORY_SHARE = 0.7  # of what is free, for one comparison
 def main(argv: list[str]) -> int:
     if _ALL.value == bool(_MODELS.value) or _SMALL.value == _FULL.value:
         raise app.UsageError("expected: --all or --models, and --small or --full")
-    quiet.import_tensorflow()
-    quiet.drop_notes()
-    import psutil
-
-    from vit_tf import models
-    from vit_tf.parity import table
-
     out = _OUT.value and Path(_OUT.value)
     if out and not out.parent.is_dir():
         raise app.UsageError(f"--out={out}: no such folder: {out.parent}")
     names = models.list_models(_MODELS.value or "*")
     if not names:
         raise app.UsageError(f"no architecture fits {_MODELS.value!r}")
+    quiet.import_tensorflow()
+    quiet.drop_notes()
+    import psutil
+
+    from vit_tf.parity import table
+
     if _SMALL.value:
         configure, compare = models.small_config, table.compare
     else:
