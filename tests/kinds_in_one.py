@@ -5,9 +5,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from conftest import random_tensors
+from conftest import random_tensors, smallest_config
 
-from vit_tf import models, proof
+from vit_tf import proof
 from vit_tf.export import saved_model
 
 KINDS = (
@@ -22,7 +22,7 @@ SIZE = 64  # pixels
 
 
 def micro_model(name: str, dtype: str = "float32") -> keras.Model:
-    config = models.small_config(name, img_size=SIZE)
+    config = smallest_config(name, img_size=SIZE)
     return proof.filled(config, random_tensors(config), dtype)
 
 

@@ -12,7 +12,7 @@ import pytest
 import skimage.data
 import tensorflow as tf
 from cli import MICRO, refused, run
-from conftest import micro_config, random_tensors
+from conftest import micro_config, random_tensors, smallest_config
 from safetensors.numpy import load_file
 from test_to_timm import assert_same_tensors
 
@@ -33,8 +33,8 @@ KINDS = {  # what makes them as small as they can be
     "vit_tiny_patch16_224": {},
     "deit_tiny_distilled_patch16_224": {"num_classes": 0},
     "cait_xxs24_224": {"dynamic_img_size": True},
-    "swin_tiny_patch4_window7_224": {"depths": (2, 1, 1, 1)},
-    "swinv2_tiny_window8_256": {"depths": (2, 1, 1, 1)},
+    "swin_tiny_patch4_window7_224": {},
+    "swinv2_tiny_window8_256": {},
     "vit_tiny_r_s16_p8_224": {"img_size": 64, "backbone_channels": None},
 }
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -60,7 +60,7 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=KINDS)
 def converted(request, photographs, tmp_path_factory):
-    config = models.small_config(request.param, **KINDS[request.param])
+    config = smallest_config(request.param, **KINDS[request.param])
     config.preprocessing.update(PREPROCESSING)
     config.export.representative = str(photographs)
     out = tmp_path_factory.mktemp("formats") / "out"
@@ -271,7 +271,7 @@ def test_operations_that_litert_lacks_are_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SwinTransformerBlock, "_rolled", rolled)
     name = "swin_tiny_patch4_window7_224"
-    config = models.small_config(name, **KINDS[name])
+    config = smallest_config(name, **KINDS[name])
     described = {"architecture": name}
     converted = formats.Converted(tmp_path, described, model=models.build(config))
     with pytest.raises(

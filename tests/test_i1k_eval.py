@@ -32,6 +32,7 @@ from vit_tf.preprocessing.data_config import pillow_of
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 sys.path.insert(0, str(DIGITS))
 
 from digits import MEAN, STD, splits  # noqa: E402
@@ -108,11 +109,16 @@ def without_rates(results: dict) -> dict:
     return {**results, **sides}
 
 
-def test_the_digits_end_to_end_from_their_files(digits_bundle, digits_files, tmp_path):
-    said = run_command(
-        f"--bundle={digits_bundle}", f"--data={digits_files}", "--reference",
-        f"--out={tmp_path}", "--record=digits",
+def test_the_digits_end_to_end_from_their_files(
+    digits_bundle, digits_files, tmp_path, capsys
+):
+    command.run(
+        [
+            "evaluate", f"--bundle={digits_bundle}", f"--data={digits_files}",
+            "--reference", f"--out={tmp_path}", "--record=digits",
+        ]
     )  # fmt: skip
+    said = capsys.readouterr().out
     results, lines = read(tmp_path / "digits")
     tops = " | ".join(f"{100 * results['ported'][n]:.3f} %" for n in ("top1", "top5"))
     row = f"| digits | 360 | {tops} | {tops} | 0 |"

@@ -23,6 +23,7 @@ IMAGES = [
 ]
 FILES = [tf.io.encode_png(image).numpy() for image in IMAGES]
 PILLOW = reference.pillow_version()
+as_traced = pytest.mark.usefixtures("graph_as_traced")  # what is said counts
 TIMM = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -134,6 +135,7 @@ assert "vit_tf" not in sys.modules and "torch" not in sys.modules
     assert done.stdout.strip() == str(labels.numpy().tolist())
 
 
+@as_traced
 @pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16"])
 def test_whatever_a_bundle_computes_in_it_sees_float32(dtype, tmp_path):
     config = micro_config(num_classes=3)
@@ -147,6 +149,8 @@ def test_whatever_a_bundle_computes_in_it_sees_float32(dtype, tmp_path):
     assert found["classes"].shape == (3, 3)  # as many as there are
 
 
+@as_traced
+@as_traced
 @pytest.mark.parametrize(
     "options", [dict(num_classes=0), dict(dynamic_img_size=True, img_size=(32, 48))]
 )
@@ -165,6 +169,7 @@ def test_features_and_any_size(options, tmp_path):
         assert (height, width) == (32, 48)
 
 
+@as_traced
 def test_where_preprocessing_is_not_known_it_can_be_said(tmp_path):
     """A mean of three channels is nothing for a model of one."""
     conversion = converted(tmp_path / "a", in_chans=1)
@@ -182,6 +187,7 @@ def test_where_preprocessing_is_not_known_it_can_be_said(tmp_path):
     assert vit_tf.load(conversion.directory).data_config.mean == (0.5,)
 
 
+@as_traced
 def test_one_mean_is_that_of_every_channel_as_in_timm(tmp_path):
     conversion = converted(tmp_path, mean=(0.5,), interpolation="lanczos")
     data = vit_tf.resolve_data_config(conversion.directory)
@@ -189,6 +195,7 @@ def test_one_mean_is_that_of_every_channel_as_in_timm(tmp_path):
     assert data.interpolation == "lanczos"
 
 
+@as_traced
 def test_what_the_source_says_and_cannot_be_is_said(tmp_path, monkeypatch):
     facts = {**reference.pretrained_cfg("deit_tiny_patch16_224"), "crop_mode": "top"}
     monkeypatch.setattr("vit_tf.source.pretrained_cfg", lambda name: facts)
@@ -197,6 +204,7 @@ def test_what_the_source_says_and_cannot_be_is_said(tmp_path, monkeypatch):
     assert "crop_mode='top' found" in str(conversion)
 
 
+@as_traced
 def test_pixels_of_another_order_of_passes_are_not_left(tmp_path):
     with pytest.raises(ParityError) as error:
         converted(tmp_path, pillow="9.5")

@@ -354,6 +354,7 @@ def test_get_config_has_every_argument_as_a_plain_value(name):
     assert type(model).from_config(found).get_config() == found
 
 
+@pytest.mark.usefixtures("graph_as_traced")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_model_takes_images_of_any_size(tmp_path, name):
     config = micro(name, dynamic_img_size=True)

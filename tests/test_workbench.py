@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config, random_tensors
+from conftest import micro_config, random_tensors, smallest_config
 
-from vit_tf import models, pipeline, proof
+from vit_tf import pipeline, proof
 from vit_tf.export import saved_model
 from vit_tf.workbench import Workbench
 
@@ -27,7 +27,7 @@ def files(directory):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_second_is_written_as_if_it_were_the_first(tmp_path, name):
-    config = models.small_config(name, **KINDS[name])
+    config = smallest_config(name, **KINDS[name])
     images = tf.constant(proof.random_images(config))
     bench = Workbench(most_parameters=1e9)
     for seed in (0, 1):
