@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 # The level of a module: it imports only from lower ones, or from its own package.
 LEVELS = {
     "vit_tf.bicubic": -1,  # arithmetic that layers and checkpoints share
+    "vit_tf.imports": -1,
     "vit_tf.quiet": 0,
     "vit_tf.command": 0,
     "vit_tf.layers": 0,
@@ -60,6 +61,7 @@ LEVELS = {
 }
 THIRD_PARTY = {
     "vit_tf.bicubic": {"numpy"},
+    "vit_tf.imports": set(),
     "vit_tf.quiet": set(),
     "vit_tf.command": {"absl"},
     "vit_tf.layers": {"tensorflow", "keras", "numpy"},
