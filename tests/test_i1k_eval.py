@@ -340,6 +340,8 @@ class Blocked:
         if name.split(".")[0] in ("torch", "timm", "torchvision", "PIL"):
             raise ModuleNotFoundError(name + " is not installed", name=name)
 sys.meta_path.insert(0, Blocked())
+import tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 runpy.run_module("i1k_eval.evaluate", run_name="__main__", alter_sys=True)
 """
 
@@ -369,7 +371,7 @@ def test_a_killed_run_goes_on_and_needs_neither_torch_nor_pillow(
         f"--data={digits_files}",
         "--batch_size=1",
     ]
-    command.run(["evaluate", *arguments, f"--out={tmp_path / 'unbroken'}"])
+    command.run(["evaluate", *arguments, f"--out={tmp_path / 'unbroken'}"])  # as traced
     unbroken = (tmp_path / "unbroken/digits/predictions.jsonl").read_bytes()
     file = tmp_path / "killed/digits/predictions.jsonl"
     process = subprocess.Popen(
