@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -31,64 +30,15 @@ def crop(image: tf.Tensor, data: DataConfig) -> tf.Tensor:
     Returns:
         (height, width, channels) uint8.
     """
-    if tf.executing_eagerly():
-        planned = functools.partial(_planned, data=data)
-        finished = functools.partial(_finished, data=data)
-    else:
-        planned, finished = _graphs(data)
     size, part = _opened(image)
-    plan = planned(size)
-    pixels, origin = part(plan.weights.low, plan.weights.high)
-    return finished(pixels, origin, plan)
-
-
-class _Plan(NamedTuple):
-    """What of an image is seen, and how it is made: `window` and `resample_weights`."""
-
-    seen: Window
-    weights: Weights
-    rows_first: tf.Tensor
-
-
-def _planned(size: tf.Tensor, data: DataConfig) -> _Plan:
     seen = window(size, data)
     weights = resample_weights(size, seen, max(data.size), data.interpolation)
-    return _Plan(seen, weights, _rows_first(size, seen.resized, data.pillow))
-
-
-def _finished(
-    pixels: tf.Tensor, origin: tf.Tensor, plan: _Plan, data: DataConfig
-) -> tf.Tensor:
+    pixels, origin = part(weights.low, weights.high)
     if data.input_size[0] == 1:
         pixels = grey(pixels)
-    resampled = _resampled(pixels, origin, plan.weights, plan.rows_first)
-    seen = plan.seen
+    rows_first = _rows_first(size, seen.resized, data.pillow)
+    resampled = _resampled(pixels, origin, weights, rows_first)
     return _filled(resampled[: seen.length[0], : seen.length[1]], seen, data)
-
-
-@functools.lru_cache(maxsize=16)
-def _graphs(data: DataConfig) -> tuple[Callable, Callable]:
-    """`_planned` and `_finished` as graphs of their own, which others call.
-
-    A SavedModel that reads files and pixels has them once.
-    """
-    pair = tf.TensorSpec((2,), tf.int64)
-
-    @tf.function(input_signature=[pair], autograph=False)
-    def planned(size):
-        with tf.device("CPU:0"):
-            return _planned(size, data)
-
-    plan = planned.get_concrete_function().structured_outputs
-    plan = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), plan)
-    part = tf.TensorSpec((None, None, None), tf.uint8)
-
-    @tf.function(input_signature=[part, pair, plan], autograph=False)
-    def finished(pixels, origin, plan):
-        with tf.device("CPU:0"):
-            return _finished(pixels, origin, plan, data)
-
-    return planned, finished
 
 
 def resized_crop(
