@@ -9,8 +9,8 @@ import tensorflow as tf
 class Identity:
     """torch's `nn.Identity`: gives what it is given, in the dtype that a layer would.
 
-    It is no Keras layer: it has no weights and nothing to watch, and a ViT has so many
-    that Keras would take a third of the time of building the model for them.
+    It is no Keras layer: it has no weights and nothing to watch, and more than a third
+    of a ViT's layers would be such, for Keras to make and to go through.
 
     Args:
         dtype: A dtype or a dtype policy; Keras's default if None.
