@@ -288,9 +288,9 @@ def test_half_precision_computes_in_half_precision(policy):
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
-def test_xla_compiles_one_of_any_size():
-    """One of a fixed size: `test_kinds.py`."""
-    model, _, images = pair(dynamic_img_size=True, depth=1, depth_token_only=1)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_xla_compiles_it(dynamic):
+    model, _, images = pair(dynamic_img_size=dynamic, depth=1, depth_token_only=1)
     compiled = tf.function(model, jit_compile=True, autograph=False)
     np.testing.assert_allclose(compiled(images), model(images), rtol=0, atol=1e-12)
 

@@ -262,7 +262,6 @@ def test_preprocessing_is_not_guessed_where_names_of_a_model_differ_in_it(tmp_pa
     data = bundle_config(tmp_path)["data"]
     assert not {"mean", "std"} & set(data)
     assert data["interpolation"] == "bicubic"
-    _, _, checkpoint = fine_tuned(tmp_path)
     converted(
         f"--model={MODEL}", checkpoint, f"--out={tmp_path / 'out'}", "--overwrite"
     )

@@ -274,9 +274,8 @@ def test_images_of_any_size_are_taken_as_timm_takes_them(name, options):
         np.testing.assert_allclose(graph(images), expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", [STEM, MCI])
+@pytest.mark.parametrize("name", KINDS)
 def test_xla_and_half_precision_give_the_same(name):
-    """Of networks with stages: `test_kinds.py`."""
     config = small(name)
     tensors, images = random_tensors(config), proof.random_images(config)
     model = proof.filled(config, tensors, "float32")

@@ -20,6 +20,7 @@ from vit_tf.checkpoints.random import RANDOM, RandomTensors, seed_of
 from vit_tf.configs import common
 from vit_tf.export.bundle import ORIGIN, sha256
 from vit_tf.find_config import config_of, note_of, same_models, untold
+from vit_tf.imports import uncollected
 from vit_tf.keras_file import WEIGHTS_H5
 from vit_tf.layers.initializers import only_shapes
 from vit_tf.proof import shared_arguments
@@ -167,14 +168,11 @@ def _collected_at_once() -> Iterator[None]:
     Objects stay in the garbage collector's first generation as long as it does not run,
     so they can be collected without going through all that there was before.
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect(0)
-        if enabled:
-            gc.enable()
+    with uncollected():
+        try:
+            yield
+        finally:
+            gc.collect(0)
 
 
 def _adapted(
