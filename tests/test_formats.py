@@ -1,5 +1,6 @@
 """Every format a bundle may hold, of each kind, read by what its users have."""
 
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -144,8 +145,11 @@ def test_two_models_of_one_checkpoint_give_the_same_bytes(converted, tmp_path):
         origin["dtypes"],
         model=proof.filled(config, random_tensors(config), "float32"),
     )
-    for name in ("keras", "weights_h5", "timm", "litert_float32"):  # time
-        formats.write_format(name, again)
+    names = ("keras", "weights_h5", "timm", "litert_float32")  # time
+    with contextlib.closing(again):
+        for name in names:
+            formats.write_format(name, again)
+    for name in names:
         path = FORMATS[name].path
         if name == "timm":
             path /= "model.safetensors"
@@ -274,9 +278,8 @@ def test_operations_that_litert_lacks_are_named(tmp_path, monkeypatch):
     config = smallest_config(name, **KINDS[name])
     described = {"architecture": name}
     converted = formats.Converted(tmp_path, described, model=models.build(config))
-    with pytest.raises(
-        formats.FormatError, match=rf"^{name} as litert_float32: .*tf\.Roll"
-    ):
+    said = rf"^{name} as litert_float32: .*tf\.Roll"
+    with contextlib.closing(converted), pytest.raises(formats.FormatError, match=said):
         formats.write_format("litert_float32", converted)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,5 +1,6 @@
 """One checkpoint in, one proven bundle out."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -283,10 +284,11 @@ def _write(
     formats: Sequence[str], converted: Converted, progress: Callable[[str], None]
 ) -> None:
     """Writes those of the formats that the model is needed for, or the others."""
-    for name in formats:
-        if BESIDE[name].of_model == (converted.model is not None):
-            progress(f"write {BESIDE[name].title}")
-            write_format(name, converted)
+    with contextlib.closing(converted):
+        for name in formats:
+            if BESIDE[name].of_model == (converted.model is not None):
+                progress(f"write {BESIDE[name].title}")
+                write_format(name, converted)
 
 
 def _function(config: ConfigDict, source: Source, images: np.ndarray) -> dict[str, Any]:

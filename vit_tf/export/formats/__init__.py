@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ class Converted:
         dtypes: Those of the source's tensors.
         representative: (N, H, W, C) float32 real images, where a format needs them.
         model: The Keras model, as long as it is in memory.
+        litert_converter: Its converter to LiteRT, made when it is first asked for.
     """
 
     folder: Path
@@ -37,6 +39,15 @@ class Converted:
     dtypes: Sequence[str] = ()
     representative: np.ndarray | None = None
     model: keras.Model | None = None
+
+    @functools.cached_property
+    def litert_converter(self) -> litert.Converter:
+        return litert.Converter(self.model, self.folder)
+
+    def close(self) -> None:
+        """Removes what was in the folder for the time of writing only."""
+        if "litert_converter" in vars(self):
+            self.litert_converter.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,20 +129,20 @@ FORMATS: Mapping[str, Format] = {
     "litert_float32": _litert(
         "float32",
         1e-5,
-        lambda converted, path: litert.write_float32(converted.model, path),
+        lambda converted, path: converted.litert_converter.write_float32(path),
     ),
     # Each weight is rounded to 11 bits, 5e-4 of it.
     "litert_float16": _litert(
         "float16",
         2e-3,
-        lambda converted, path: litert.write_float16(converted.model, path),
+        lambda converted, path: converted.litert_converter.write_float16(path),
     ),
     # Weights are rounded to 127 steps of each output's largest, and what they are
     # multiplied with to 255 steps of each token's range.
     "litert_dynamic_int8": _litert(
         "dynamic_int8",
         0.06,
-        lambda converted, path: litert.write_dynamic_int8(converted.model, path),
+        lambda converted, path: converted.litert_converter.write_dynamic_int8(path),
     ),
     # Also what is between, to 255 steps of the range that it has over all images: of
     # residuals, norms and softmax too, and a residual is rounded again at each sum. No
@@ -140,8 +151,8 @@ FORMATS: Mapping[str, Format] = {
     "litert_int8": _litert(
         "int8",
         0.5,
-        lambda converted, path: litert.write_int8(
-            converted.model, path, converted.representative
+        lambda converted, path: converted.litert_converter.write_int8(
+            path, converted.representative
         ),
         represented=True,
     ),

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,61 +21,79 @@ INSTALL = 'pip install "vit_tf[litert]"'
 SIGNATURE = "serving_default"
 
 
-def write_float32(model: keras.Model, path: Path) -> None:
-    """Writes a `.tflite` with a signature, `serving_default`, as the SavedModel has.
+class Converter:
+    """A model's converter, which is made ready once for all precisions.
 
-    It takes `images` (batch, height, width, channels) float32 of the model's own size,
-    also where the model takes any: LiteRT lacks what that needs. A batch may have any
-    length. It gives `logits`. So it is in every precision.
+    Each file has a signature, `serving_default`, as the SavedModel has. It takes
+    `images` (batch, height, width, channels) float32 of the model's own size, also
+    where the model takes any: LiteRT lacks what that needs. A batch may have any
+    length. It gives `logits`.
 
-    Args:
-        model: One of ours, that computes in float32.
-        path: The file.
+    What is made ready, a SavedModel, lies in a folder until `close`.
 
     Raises:
-        FormatError: naming the operations that LiteRT does not have.
-    """
-    _write(model, path)
-
-
-def write_float16(model: keras.Model, path: Path) -> None:
-    """Weights in float16, which are raised to float32 where they are used."""
-    _write(
-        model,
-        path,
-        optimizations=[tf.lite.Optimize.DEFAULT],
-        supported_types=[tf.float16],
-    )
-
-
-def write_dynamic_int8(model: keras.Model, path: Path) -> None:
-    """Large weights in int8; the range of what they meet is found as it runs."""
-    _write(model, path, optimizations=[tf.lite.Optimize.DEFAULT])
-
-
-def write_int8(model: keras.Model, path: Path, representative: np.ndarray) -> None:
-    """Weights, activations and arithmetic in int8; images and logits stay float32.
-
-    Squares are in float32, too, where vectors are divided by their length (Swin V2):
-    LiteRT has none in integers.
-
-    Args:
-        model: One of ours, that computes in float32.
-        path: The file.
-        representative: (N, H, W, C) float32, from which the ranges are taken.
+        FormatError: from each `write_...`, naming the operations that LiteRT does not
+            have.
     """
 
-    def one_by_one():
-        for image in representative:
-            yield {"images": image[None]}
+    def __init__(self, model: keras.Model, folder: Path):
+        """
+        Args:
+            model: One of ours, that computes in float32.
+            folder: In which there is room for its weights once more.
+        """
+        self._saved = tempfile.TemporaryDirectory(dir=folder, prefix="litert-")
+        with quiet.compiled_code():
+            _save(model, self._saved.name)
+            self._converter = tf.lite.TFLiteConverter.from_saved_model(self._saved.name)
 
-    _write(
-        model,
-        path,
-        optimizations=[tf.lite.Optimize.DEFAULT],
-        supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8],
-        representative_dataset=one_by_one,
-    )
+    def close(self) -> None:
+        """Removes the folder."""
+        self._saved.cleanup()
+
+    def write_float32(self, path: Path) -> None:
+        """Writes a `.tflite` that computes as the model does."""
+        self._write(path)
+
+    def write_float16(self, path: Path) -> None:
+        """Weights in float16, which are raised to float32 where they are used."""
+        self._write(path, optimized=True, supported_types=[tf.float16])
+
+    def write_dynamic_int8(self, path: Path) -> None:
+        """Large weights in int8; the range of what they meet is found as it runs."""
+        self._write(path, optimized=True)
+
+    def write_int8(self, path: Path, representative: np.ndarray) -> None:
+        """Weights, activations and arithmetic in int8; images and logits stay float32.
+
+        Squares are in float32, too, where vectors are divided by their length (Swin
+        V2): LiteRT has none in integers.
+
+        Args:
+            path: The file.
+            representative: (N, H, W, C) float32, from which the ranges are taken.
+        """
+
+        def one_by_one():
+            for image in representative:
+                yield {"images": image[None]}
+
+        integers = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        self._write(path, True, one_by_one, supported_ops=integers)
+
+    def _write(
+        self,
+        path: Path,
+        optimized: bool = False,
+        representative: Callable | None = None,
+        **target: Any,
+    ) -> None:
+        converter = self._converter
+        converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimized else []
+        converter.representative_dataset = representative
+        converter.target_spec = tf.lite.TargetSpec(**target)
+        with quiet.compiled_code():
+            path.write_bytes(_converted(converter.convert))
 
 
 def run(path: Path, images: np.ndarray) -> np.ndarray:
@@ -93,16 +112,7 @@ def run(path: Path, images: np.ndarray) -> np.ndarray:
         raise FormatError(f"LiteRT does not run {path.name}: {error}") from error
 
 
-def _write(model: keras.Model, path: Path, **options: Any) -> None:
-    with quiet.compiled_code():
-        converter = _converter(model)
-        target = converter.target_spec
-        for name, value in options.items():
-            setattr(target if name.startswith("supported_") else converter, name, value)
-        path.write_bytes(_converted(converter.convert))
-
-
-def _converter(model: keras.Model) -> Any:
+def _save(model: keras.Model, folder: str) -> None:
     images = tf.TensorSpec((None, *model.img_size, model.in_chans), name="images")
 
     @tf.function(input_signature=[images], autograph=False)
@@ -113,7 +123,7 @@ def _converter(model: keras.Model) -> Any:
         concrete = serving_default.get_concrete_function()
     weights = tf.train.Checkpoint()  # the converter sees no variables of a Keras model
     weights.variables = [variable.value for variable in model.variables]
-    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], weights)
+    tf.saved_model.save(weights, folder, signatures={SIGNATURE: concrete})
 
 
 @contextlib.contextmanager
