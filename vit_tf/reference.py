@@ -64,6 +64,11 @@ _LAYERS = {  # constructor arguments that are classes in timm -> where they are
     "embed_norm_layer": timm.layers,
 }
 
+_CHANGES_VALUES = (  # methods of a tensor
+    "add_", "clamp_", "copy_", "erfinv_", "fill_", "mul_", "normal_", "uniform_",
+    "zero_",
+)  # fmt: skip
+
 
 def timm_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration's constructor arguments as timm takes them: layers as classes."""
@@ -101,7 +106,7 @@ class Reference:
         dtype: str = "float32",
     ):
         self.dtype = getattr(torch, dtype)
-        with torch.device("meta"):
+        with torch.device("meta"), without_values():
             self.module = timm.create_model(name, **timm_arguments(arguments or {}))
         state = {k: self._cast(_to_torch(v)) for k, v in tensors.items()}
         for buffer, _ in self.module.named_buffers():  # training moves these in place
@@ -270,6 +275,20 @@ def _layer(module: Any, text: str) -> Any:
     name, arguments = parse(text)
     cls = getattr(module, name)
     return functools.partial(cls, **arguments) if arguments else cls
+
+
+class without_values(torch.overrides.TorchFunctionMode):  # noqa: N801
+    """Within it, nothing is drawn for tensors on the meta device.
+
+    They have no values; but torch takes its way through each operation in Python, and
+    most of the time in which timm builds a model there is for its first weights.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        if name in _CHANGES_VALUES and args and args[0].is_meta:
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
