@@ -164,18 +164,17 @@ def convert(
         real = _representative(config, formats, described)
         images = proof.random_images(config)
         function = _function(timm_config, source, images)
-        model, reports = _compared(config, source, images, bench, progress)
+        model, reports, expected = _compared(config, source, images, bench, progress)
         reports += proof.prove_in_float64(config, source.tensors, images, progress)
 
         progress("write the SavedModel")
         image = images[:1]
-        expected = verify.expected_outputs(model, image)
         if config.dtype != "float32":
             del model
             model = bench.model(config, source.tensors, config.dtype)
             in_float32, expected = expected, verify.expected_outputs(model, image)
             reports += _compare_dtype(in_float32, expected, config.dtype)
-        samples = _samples(config, model, data, described["label_names"])
+        samples = _samples(config, data, described["label_names"])
         bench.save(model, folder, data, described["label_names"])
         bundle.write_json(folder / bundle.CONFIG, described)
         origin = source.to_json(config.dtype) | {"sha256": source_hash.result()}
@@ -213,8 +212,10 @@ def _compared(
     images: np.ndarray,
     bench: Workbench,
     progress: Callable[[str], None],
-) -> tuple[keras.Model, list[Report]]:
-    """The model in float32, and how its layers compare with timm's.
+) -> tuple[keras.Model, list[Report], verify.Outputs]:
+    """The model in float32, how its layers compare with timm's, and what it gives.
+
+    That is, for the first of the images, what each signature must give.
 
     Raises:
         ParityError: if one differs.
@@ -227,8 +228,13 @@ def _compared(
         progress("build and fill the model")
         model = bench.model(config, source.tensors, "float32")
         progress("compare every layer")
-        reports = proof.compare_with_timm(config, reference, model, images, "float32")
-    return model, reports
+        with verify.collected(model) as expected:
+            reports = proof.compare_with_timm(
+                config, reference, model, images, "float32"
+            )
+    if not expected:  # it did not run
+        expected = verify.expected_outputs(model, images[:1])
+    return model, reports, expected
 
 
 def _representative(
@@ -312,12 +318,9 @@ def _compare_dtype(
 
 
 def _samples(
-    config: ConfigDict,
-    model: keras.Model,
-    data: DataConfig | None,
-    label_names: Sequence[str] | None,
+    config: ConfigDict, data: DataConfig | None, label_names: Sequence[str] | None
 ) -> Samples | None:
-    """Files, with timm's pixels of them and the model's outputs for those.
+    """Files, with timm's pixels of them.
 
     Where parity is off, with our own pixels, before they are saved.
     """
@@ -329,8 +332,7 @@ def _samples(
         pixels = dict(zip(files, images, strict=True))
     else:
         pixels = preprocessed(files, data)
-    outputs = verify.outputs(model, np.stack([*pixels.values()]))
-    return Samples(files, pixels, outputs, data.pillow, label_names)
+    return Samples(files, pixels, data.pillow, label_names)
 
 
 def _read_back(

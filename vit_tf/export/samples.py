@@ -13,6 +13,7 @@ from vit_tf.preprocessing.decode import decode
 
 Outputs = Mapping[str, Mapping[str, np.ndarray]]  # signature -> output name -> array
 
+PIXELS = "pixels of files"  # a call with what a file's image must become
 # Which of the files' images each signature is given.
 ROWS = {
     "serving_bytes": (0, 1),
@@ -28,19 +29,17 @@ class Samples:
     Attributes:
         files: name -> encoded image.
         pixels: name -> (height, width, channels) float32, what the model takes.
-        outputs: (files, ...) what the model gives for those.
         order: Whose order of passes our pixels have, as in `DataConfig.pillow`.
         label_names: Its classes' names, or None.
     """
 
     files: Mapping[str, bytes]
     pixels: Mapping[str, np.ndarray]
-    outputs: np.ndarray
     order: str
     label_names: Sequence[str] | None = None
 
     def calls(self) -> dict[str, dict[str, tf.Tensor]]:
-        """signature -> what it is called with."""
+        """signature -> what it is called with; and `PIXELS`, as floats."""
         channels = next(iter(self.pixels.values())).shape[-1]
         images = [decode(file)[..., :channels] for file in self.files.values()]
         return {
@@ -50,18 +49,20 @@ class Samples:
                 "pixels": tf.concat([tf.reshape(x, (-1,)) for x in images], axis=0),
                 "sizes": tf.stack([tf.shape(x)[:2] for x in images]),
             },
+            PIXELS: {"images": tf.stack([*self.pixels.values()])},
         }
 
-    def expected(self, found: Outputs) -> Outputs:
+    def expected(self, found: Outputs, outputs: np.ndarray) -> Outputs:
         """What the signatures must give: of logits, the rest follows.
 
         Args:
             found: What they gave; what follows must follow from its logits.
+            outputs: (files, ...) what the model gives for `pixels`.
         """
         return {
-            signature: {"logits": self.outputs[[*rows]], **_following(found[signature])}
+            signature: {"logits": outputs[[*rows]], **_following(found[signature])}
             if "logits" in found[signature]
-            else {"features": self.outputs[[*rows]]}
+            else {"features": outputs[[*rows]]}
             for signature, rows in ROWS.items()
         }
 

@@ -16,6 +16,7 @@ from vit_tf.export.shared_blocks import shared_blocks
 from vit_tf.mapping import entries, named_layers
 from vit_tf.preprocessing import DataConfig
 
+SERVING_DEFAULT = "serving_default"  # the signature that TensorFlow Serving looks for
 VARIABLES = Path("variables/variables")  # the prefix of the files that hold them
 
 
@@ -127,9 +128,12 @@ def run(model: keras.Model, function: Callable, images: tf.Tensor) -> Any:
     Images are cast to what the model takes, and half precision back to float32.
     """
     outputs = function(tf.cast(images, model.variable_dtype))
-    return tf.nest.map_structure(
-        lambda x: tf.cast(x, tf.float32) if x.dtype.size < 4 else x, outputs
-    )
+    return tf.nest.map_structure(in_float32, outputs)
+
+
+def in_float32(output: tf.Tensor) -> tf.Tensor:
+    """An output as it is served: half precision in float32, float64 as it is."""
+    return tf.cast(output, tf.float32) if output.dtype.size < 4 else output
 
 
 def checkpoint_key(name: str) -> str:

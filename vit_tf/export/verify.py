@@ -1,6 +1,7 @@
 """What was written, read back and compared."""
 
-import functools
+import contextlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from vit_tf.activations import watch
-from vit_tf.export.samples import Outputs, Samples
-from vit_tf.export.saved_model import is_attention, run
-from vit_tf.parity import Report, compare_layers
+from vit_tf.export.samples import PIXELS, Outputs, Samples
+from vit_tf.export.saved_model import SERVING_DEFAULT, in_float32, is_attention, run
+from vit_tf.parity import LOGITS, Report, compare_layers
 
 # A graph may be computed in another order than the layers one by one; in half
 # precision its operations also round at other places, and once each.
@@ -25,8 +26,55 @@ TOLERANCES = {
 
 def expected_outputs(model: keras.Model, images: np.ndarray) -> Outputs:
     """What each signature of the written model must give for `images`."""
-    outputs = run(model, functools.partial(_outputs, model), tf.constant(images))
-    return tf.nest.map_structure(lambda x: x.numpy(), outputs)
+    with collected(model, len(images)) as expected:
+        run(model, model, tf.constant(images))
+    return expected
+
+
+@contextlib.contextmanager
+def collected(model: keras.Model, images: int = 1) -> Iterator[dict[str, Any]]:
+    """Keeps, of a run of a model within it, what each signature must give.
+
+    So a model that runs for another reason need not run again. One layer after the
+    other, a small model takes longer for that than for its arithmetic.
+
+    Args:
+        model: A model, which is to run once, in inference.
+        images: Of how many of the images, the first, it is kept.
+
+    Yields:
+        signature -> name of the output -> array; it is filled at the end.
+    """
+    expected: dict[str, Any] = {}
+    seen: dict[str, np.ndarray] = {}
+    batch, tokens = 0, None
+    forward_features = model.forward_features
+
+    def kept(output: tf.Tensor) -> np.ndarray:
+        rows = len(output) // batch * images  # an image may have many windows
+        return in_float32(output[:rows]).numpy()
+
+    def forward_and_keep(x: tf.Tensor, **options: Any) -> tf.Tensor:
+        nonlocal batch, tokens
+        batch, tokens = len(x), None
+        tokens = forward_features(x, **options)
+        return tokens
+
+    def observe(name: str, output: tf.Tensor) -> None:
+        seen[name] = kept(output)
+
+    with watch(model, observe, lambda name: name == LOGITS or is_attention(name)):
+        object.__setattr__(model, "forward_features", forward_and_keep)
+        try:
+            yield expected
+        finally:
+            vars(model).pop("forward_features")
+    if tokens is None:
+        return
+    features = model.forward_head(tokens, pre_logits=True)
+    expected[SERVING_DEFAULT] = {"logits": seen.pop(LOGITS)}
+    expected["features"] = {"features": kept(features), "tokens": kept(tokens)}
+    expected["attention"] = seen
 
 
 def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -64,15 +112,17 @@ def verify_saved_model(
     if samples is not None:
         calls |= samples.calls()
 
-    def served(signature: str) -> dict[str, np.ndarray]:
-        outputs = loaded.signatures[signature](**calls[signature])
+    def served(call: str) -> dict[str, np.ndarray]:
+        signature = SERVING_DEFAULT if call == PIXELS else call
+        outputs = loaded.signatures[signature](**calls[call])
         return {name: value.numpy() for name, value in outputs.items()}
 
     with ThreadPoolExecutor() as pool:  # the first run of each optimises its graph
         given = pool.submit(_preprocessed, loaded, samples)
         found = dict(zip(calls, pool.map(served, calls), strict=True))
     if samples is not None:
-        expected = {**expected, **samples.expected(found)}
+        outputs = found.pop(PIXELS)["logits"]
+        expected = {**expected, **samples.expected(found, outputs)}
         found = {**found, **samples.comparable(found)}
     title = "SavedModel read back"
     report = compare_layers(_flat(expected), _flat(found), TOLERANCES[dtype], title)
@@ -85,23 +135,6 @@ def _preprocessed(loaded: Any, samples: Samples | None) -> dict[str, np.ndarray]
         return {}
     images = loaded.preprocess(tf.constant([*samples.files.values()]))
     return dict(zip(samples.files, images.numpy(), strict=True))
-
-
-def _outputs(model: keras.Model, images: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-    attention: dict[str, tf.Tensor] = {}
-
-    def observe(name: str, output: tf.Tensor) -> None:
-        if is_attention(name):
-            attention[name] = output
-
-    with watch(model, observe):
-        tokens = model.forward_features(images)
-    features = model.forward_head(tokens, pre_logits=True)
-    return {
-        "serving_default": {"logits": model.forward_head(tokens)},
-        "features": {"features": features, "tokens": tokens},
-        "attention": attention,
-    }
 
 
 def _flat(outputs: Outputs) -> dict[str, np.ndarray]:
