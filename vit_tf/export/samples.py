@@ -49,7 +49,7 @@ class Samples:
                 "pixels": tf.concat([tf.reshape(x, (-1,)) for x in images], axis=0),
                 "sizes": tf.stack([tf.shape(x)[:2] for x in images]),
             },
-            PIXELS: {"images": tf.stack([*self.pixels.values()])},
+            PIXELS: {"images": tf.constant(np.stack([*self.pixels.values()]))},
         }
 
     def expected(self, found: Outputs, outputs: np.ndarray) -> Outputs:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from keras import ops
+
+from vit_tf.layers.precision import rounded_once
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
+@rounded_once
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """The exact GELU, `x * Phi(x)` (https://arxiv.org/abs/1606.08415).
 
@@ -19,50 +21,49 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     float64: 1e-8 instead of 1e-16. In this form TensorFlow fuses it with the matrix
     product and the bias before it.
     """
-    x, dtype = _wide(x), x.dtype
     sqrt_half = tf.constant(math.sqrt(0.5), x.dtype)
-    return ops.cast(0.5 * x * (1 + tf.math.erf(x * sqrt_half)), dtype)
+    return 0.5 * x * (1 + tf.math.erf(x * sqrt_half))
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
+@rounded_once
 def gelu_tanh(x: tf.Tensor) -> tf.Tensor:
     """GELU's approximation by tanh, with constants of `x`'s precision."""
-    x, dtype = _wide(x), x.dtype
     scale = tf.constant(math.sqrt(2 / math.pi), x.dtype)
     cubic = tf.constant(0.044715, x.dtype)
-    return ops.cast(0.5 * x * (1 + tf.tanh(scale * (x + cubic * x * x * x))), dtype)
+    return 0.5 * x * (1 + tf.tanh(scale * (x + cubic * x * x * x)))
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
+@rounded_once
 def quick_gelu(x: tf.Tensor) -> tf.Tensor:
     """GELU's approximation by the sigmoid, `x * sigmoid(1.702 x)`, as in CLIP."""
-    x, dtype = _wide(x), x.dtype
-    return ops.cast(x * tf.sigmoid(tf.constant(1.702, x.dtype) * x), dtype)
+    return x * tf.sigmoid(tf.constant(1.702, x.dtype) * x)
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
+@rounded_once
 def silu(x: tf.Tensor) -> tf.Tensor:
     """`x * sigmoid(x)` (https://arxiv.org/abs/1702.03118)."""
-    return ops.cast(ops.silu(_wide(x)), x.dtype)
+    return tf.nn.silu(x)
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
+@rounded_once
 def sigmoid(x: tf.Tensor) -> tf.Tensor:
-    return ops.cast(ops.sigmoid(_wide(x)), x.dtype)
+    return tf.sigmoid(x)
 
 
 @keras.saving.register_keras_serializable(package="vit_tf")
+@rounded_once
 def tanh(x: tf.Tensor) -> tf.Tensor:
-    return ops.cast(ops.tanh(_wide(x)), x.dtype)
+    return tf.tanh(x)
 
 
+@rounded_once
 def softmax(x: tf.Tensor) -> tf.Tensor:
     """Over the last axis."""
-    return ops.cast(ops.softmax(_wide(x)), x.dtype)
-
-
-def _wide(x: tf.Tensor) -> tf.Tensor:
-    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+    return tf.nn.softmax(x)
 
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {  # timm's names
@@ -70,7 +71,7 @@ ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {  # timm's names
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
     "silu": silu,
-    "relu": ops.relu,
+    "relu": tf.nn.relu,
     "sigmoid": sigmoid,
     "tanh": tanh,
 }

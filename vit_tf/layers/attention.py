@@ -85,12 +85,12 @@ class Attention(Module):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         N, C = ops.shape(x)[1], self.dim
-        qkv = self.qkv(ops.reshape(x, (-1, C)))  # (B, N, C) -> (B*N, 3C)
+        qkv = self.qkv(tf.reshape(x, (-1, C)))  # (B, N, C) -> (B*N, 3C)
         x = self._attend(qkv, N, training)  # (B, N, C), heads side by side
-        x = self.norm(ops.reshape(x, (-1, C)))
+        x = self.norm(tf.reshape(x, (-1, C)))
         x = self.proj(x)  # (B*N, C)
         x = self.proj_drop(x, training=training)
-        return ops.reshape(x, (-1, N, C))
+        return tf.reshape(x, (-1, N, C))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -99,12 +99,12 @@ class Attention(Module):
         return self.dim // self.num_heads
 
     def _attend(self, qkv: tf.Tensor, N: int | tf.Tensor, training: bool) -> tf.Tensor:
-        qkv = ops.reshape(qkv, (-1, N, 3, self.num_heads, self.head_dim))
-        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)))  # each (B, H, N, D)
+        qkv = tf.reshape(qkv, (-1, N, 3, self.num_heads, self.head_dim))
+        q, k, v = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)))  # each (B, H, N, D)
         q, k = self.q_norm(q), self.k_norm(k)
         attn = tf.matmul(q * self.scale, k, transpose_b=True)  # (B, H, N, N)
         attn = self.attn_drop(softmax(attn), training=training)
-        return ops.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B, N, H, D)
+        return tf.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B, N, H, D)
 
     def _norm(self, name: str, present: bool) -> keras.layers.Layer | Identity:
         if not present:

@@ -70,13 +70,13 @@ class AttentionPoolLatent(Module):
         B, N, C = *ops.shape(x)[:2], self.dim
         H, D = self.num_heads, C // self.num_heads
         latent = ops.broadcast_to(self.latent, (B, 1, C))
-        q = ops.reshape(self.q(latent), (-1, H, 1, D))  # one query: no axis to move
-        kv = self.kv(ops.reshape(x, (-1, C)))  # (B*N, 2C)
-        kv = ops.reshape(kv, (-1, N, 2, H, D))
-        k, v = ops.unstack(ops.transpose(kv, (2, 0, 3, 1, 4)))  # each (B, H, N, D)
+        q = tf.reshape(self.q(latent), (-1, H, 1, D))  # one query: no axis to move
+        kv = self.kv(tf.reshape(x, (-1, C)))  # (B*N, 2C)
+        kv = tf.reshape(kv, (-1, N, 2, H, D))
+        k, v = tf.unstack(tf.transpose(kv, (2, 0, 3, 1, 4)))  # each (B, H, N, D)
         attn = tf.matmul(q * self.scale, k, transpose_b=True)  # (B, H, 1, N)
         x = tf.matmul(softmax(attn), v)  # (B, H, 1, D)
-        x = self.proj_drop(self.proj(ops.reshape(x, (-1, 1, C))))
+        x = self.proj_drop(self.proj(tf.reshape(x, (-1, 1, C))))
         x = x + ops.cast(self.mlp(self.norm(x)), x.dtype)
         return x[:, 0]
 
@@ -115,10 +115,10 @@ class AttentionPoolPrr(Module):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         N, C, H = ops.shape(x)[1], self.dim, self.num_heads
-        heads = ops.transpose(ops.reshape(x, (-1, N, H, C // H)), (0, 2, 1, 3))
+        heads = tf.transpose(tf.reshape(x, (-1, N, H, C // H)), (0, 2, 1, 3))
         attn = tf.matmul(heads * self.scale, heads, transpose_b=True)  # (B, H, N, N)
         x = tf.matmul(softmax(attn), heads)  # (B, H, N, C/H)
-        x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, N, C))
+        x = tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (-1, N, C))
         return x[:, 0] if self.pool_type == "token" else ops.mean(x, axis=1)
 
     def compute_output_shape(self, input_shape):

@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from vit_tf.layers.precision import wide
+
 NO_VARIANCE = "more than one value per channel expected while a BatchNorm trains"
 
 
@@ -63,8 +65,7 @@ class BatchNorm2d(keras.layers.Layer):
         )
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        dtype = keras.backend.result_type(x.dtype, "float32")
-        y = ops.cast(x, dtype)
+        y = wide(x)
         mean, variance = self.running_mean, self.running_var
         if training and self.trainable:
             mean = ops.mean(y, axis=(0, 1, 2))

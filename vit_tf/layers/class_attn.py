@@ -62,13 +62,13 @@ class ClassAttn(Module):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         N, C = ops.shape(x)[1], self.dim
         H, D = self.num_heads, C // self.num_heads
-        rows = ops.reshape(x, (-1, C))  # (B, N, C) -> (B*N, C)
-        q = ops.reshape(self.q(x[:, 0]), (-1, H, 1, D))
-        k = ops.transpose(ops.reshape(self.k(rows), (-1, N, H, D)), (0, 2, 1, 3))
-        v = ops.transpose(ops.reshape(self.v(rows), (-1, N, H, D)), (0, 2, 1, 3))
+        rows = tf.reshape(x, (-1, C))  # (B, N, C) -> (B*N, C)
+        q = tf.reshape(self.q(x[:, 0]), (-1, H, 1, D))
+        k = tf.transpose(tf.reshape(self.k(rows), (-1, N, H, D)), (0, 2, 1, 3))
+        v = tf.transpose(tf.reshape(self.v(rows), (-1, N, H, D)), (0, 2, 1, 3))
         attn = tf.matmul(q * self.scale, k, transpose_b=True)  # (B, H, 1, N)
         attn = self.attn_drop(softmax(attn), training=training)
-        x_cls = ops.reshape(tf.matmul(attn, v), (-1, C))  # (B, H, 1, D) -> (B, C)
+        x_cls = tf.reshape(tf.matmul(attn, v), (-1, C))  # (B, H, 1, D) -> (B, C)
         x_cls = self.proj(x_cls)
         x_cls = self.proj_drop(x_cls, training=training)
         return x_cls[:, None]  # (B, 1, C)

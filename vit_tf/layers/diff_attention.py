@@ -92,17 +92,17 @@ def attend_differentially(
     """
     H, D = layer.num_heads, layer.head_dim
     q, k = (
-        ops.transpose(ops.reshape(rows, (-1, N, 2 * H, D)), (0, 2, 1, 3))
+        tf.transpose(tf.reshape(rows, (-1, N, 2 * H, D)), (0, 2, 1, 3))
         for rows in qkv[:2]
     )  # each (B, 2H, N, D)
-    v = ops.transpose(ops.reshape(qkv[2], (-1, N, H, 2 * D)), (0, 2, 1, 3))
+    v = tf.transpose(tf.reshape(qkv[2], (-1, N, H, 2 * D)), (0, 2, 1, 3))
     q, k = layer.q_norm(q), layer.k_norm(k)
     attn = tf.matmul(q * layer.scale, k, transpose_b=True)  # (B, 2H, N, N)
     attn = layer.attn_drop(softmax(attn), training=training)
-    attn = ops.reshape(attn, (-1, H, 2, N, N))
+    attn = tf.reshape(attn, (-1, H, 2, N, N))
     attn = attn[:, :, 0] - _lambda(layer, attn.dtype) * attn[:, :, 1]  # (B, H, N, N)
     x = layer.sub_norm(tf.matmul(attn, v)) * (1 - layer.lambda_init)
-    return ops.transpose(x, (0, 2, 1, 3))
+    return tf.transpose(x, (0, 2, 1, 3))
 
 
 def _lambda(layer: keras.layers.Layer, dtype: str) -> tf.Tensor:

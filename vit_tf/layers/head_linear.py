@@ -24,10 +24,10 @@ class HeadLinear(keras.layers.Layer):
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        rows = ops.reshape(x, (x.shape[0], -1))  # (H, ...) -> (H, everything else)
-        mixed = ops.reshape(tf.matmul(self.weight, rows), ops.shape(x))
+        rows = tf.reshape(x, (x.shape[0], -1))  # (H, ...) -> (H, everything else)
+        mixed = tf.reshape(tf.matmul(self.weight, rows), ops.shape(x))
         # in this order no converter fuses a bias along rows, which TF.js refuses
-        return mixed + ops.reshape(self.bias, (-1, *(1 for _ in x.shape[1:])))
+        return mixed + tf.reshape(self.bias, (-1, *(1 for _ in x.shape[1:])))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -93,7 +93,7 @@ class HybridEmbed(Module):
         if self.output_fmt == "NHWC":
             return x
         batch, height, width = ops.shape(x)[:3]
-        return ops.reshape(x, (batch, height * width, self.embed_dim))  # (B, N, D)
+        return tf.reshape(x, (batch, height * width, self.embed_dim))  # (B, N, D)
 
     def feat_ratio(self) -> int:
         """Pixels from token to token, in the larger direction."""

@@ -1,7 +1,8 @@
 """The length of vectors, to divide by it."""
 
 import tensorflow as tf
-from keras import ops
+
+from vit_tf.layers.precision import wide
 
 
 def inverse_length(x: tf.Tensor) -> tf.Tensor:
@@ -17,9 +18,8 @@ def inverse_length(x: tf.Tensor) -> tf.Tensor:
         (..., 1), one over the length, or over torch's 1e-12 where that is larger (in
         float16, which has no such number, over its smallest normal one).
     """
-    dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
-    squares = ops.square(ops.cast(x, dtype))
+    squares = tf.square(wide(x))
     length_squared = tf.reduce_sum(squares, axis=-1, keepdims=True)
     eps = 2**-14 if x.dtype == tf.float16 else 1e-12
-    eps_squared = tf.constant(eps**2, dtype)
-    return ops.cast(tf.math.rsqrt(tf.maximum(length_squared, eps_squared)), x.dtype)
+    eps_squared = tf.constant(eps**2, squares.dtype)
+    return tf.cast(tf.math.rsqrt(tf.maximum(length_squared, eps_squared)), x.dtype)

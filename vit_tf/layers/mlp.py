@@ -61,13 +61,13 @@ class Mlp(Module):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         N = ops.shape(x)[1]
-        x = ops.reshape(x, (-1, self.dim))  # (B, N, C) -> (B*N, C)
+        x = tf.reshape(x, (-1, self.dim))  # (B, N, C) -> (B*N, C)
         x = self._activated(x)  # (B*N, hidden)
         x = self.drop1(x, training=training)
         x = self.norm(x)
         x = self.fc2(x)  # (B*N, C)
         x = self.drop2(x, training=training)
-        return ops.reshape(x, (-1, N, self.dim))
+        return tf.reshape(x, (-1, N, self.dim))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -28,4 +28,4 @@ class Module(keras.layers.Layer):
         if len(x.shape) != 3 or len(output.shape) != 2:
             return output
         batch, tokens = keras.ops.shape(x)[:2]
-        return keras.ops.reshape(output, (batch, tokens, output.shape[-1]))
+        return tf.reshape(output, (batch, tokens, output.shape[-1]))

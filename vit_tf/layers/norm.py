@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from keras import ops
 
+from vit_tf.layers.precision import wide
 from vit_tf.layers.spec import resolve
 
 
@@ -27,12 +27,11 @@ class LayerNorm(keras.layers.LayerNormalization):
         self.weight_init = weight_init
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        dtype = keras.backend.result_type(x.dtype, "float32")
-        centred = ops.cast(x, dtype)
-        centred = centred - ops.mean(centred, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        normed = centred * ops.rsqrt(variance + self.eps)
-        return ops.cast(normed * self.gamma + self.beta, x.dtype)
+        centred = wide(x)
+        centred = centred - tf.reduce_mean(centred, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+        normed = centred * tf.math.rsqrt(variance + self.eps)
+        return tf.cast(normed * self.gamma + self.beta, x.dtype)
 
     def get_config(self) -> dict:
         config = keras.layers.Layer.get_config(self)
@@ -62,12 +61,11 @@ class RmsNorm(keras.layers.Layer):
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        dtype = keras.backend.result_type(x.dtype, "float32")
-        wide = ops.cast(x, dtype)
+        y = wide(x)
         # no `square`, which LiteRT has not in integers
-        mean_square = ops.mean(wide * wide, axis=-1, keepdims=True)
-        normed = wide * ops.rsqrt(mean_square + self.eps)
-        return ops.cast(normed * self.weight, x.dtype)
+        mean_square = tf.reduce_mean(y * y, axis=-1, keepdims=True)
+        normed = y * tf.math.rsqrt(mean_square + self.eps)
+        return tf.cast(normed * self.weight, x.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -9,6 +9,7 @@ from keras import ops
 from vit_tf.layers.batch_norm import BatchNorm2d
 from vit_tf.layers.identity import Identity
 from vit_tf.layers.module import Module
+from vit_tf.layers.precision import wide
 
 
 class GroupNormAct(Module):
@@ -64,8 +65,7 @@ class GroupNormAct(Module):
         self.act.build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        dtype = keras.backend.result_type(x.dtype, "float32")
-        y = ops.cast(x, dtype)
+        y = wide(x)
         scale, shift = self._scale_and_shift(y)  # each (B, 1, 1, C)
         return self.act(ops.cast(y * scale + shift, x.dtype))
 
@@ -81,15 +81,15 @@ class GroupNormAct(Module):
         groups = (-1, self.num_groups, x.shape[-1] // self.num_groups)
         mean = ops.mean(x, axis=(1, 2), keepdims=True)  # (B, 1, 1, C)
         variance = ops.mean(ops.square(x - mean), axis=(1, 2))  # (B, C)
-        channel_mean = ops.reshape(mean, groups)  # (B, G, C/G)
+        channel_mean = tf.reshape(mean, groups)  # (B, G, C/G)
         mean = ops.mean(channel_mean, axis=-1, keepdims=True)  # (B, G, 1)
         between = ops.square(channel_mean - mean)
-        variance = ops.reshape(variance, groups) + between
+        variance = tf.reshape(variance, groups) + between
         variance = ops.mean(variance, axis=-1, keepdims=True)  # (B, G, 1)
-        scale = ops.rsqrt(variance + self.eps) * ops.reshape(self.weight, groups)
-        shift = ops.reshape(self.bias, groups) - mean * scale  # (B, G, C/G)
+        scale = ops.rsqrt(variance + self.eps) * tf.reshape(self.weight, groups)
+        shift = tf.reshape(self.bias, groups) - mean * scale  # (B, G, C/G)
         channels = (-1, 1, 1, x.shape[-1])
-        return ops.reshape(scale, channels), ops.reshape(shift, channels)
+        return tf.reshape(scale, channels), tf.reshape(shift, channels)
 
 
 class BatchNormAct2d(BatchNorm2d):

@@ -79,14 +79,14 @@ class ParallelScalingBlock(BlockBase):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         N, C = ops.shape(x)[1], self.dim
-        y = self.in_proj(ops.reshape(self.in_norm(x), (-1, C)))  # (B*N, hidden + 3C)
+        y = self.in_proj(tf.reshape(self.in_norm(x), (-1, C)))  # (B*N, hidden + 3C)
         x_mlp, *qkv = tf.split(y, [self.hidden_features, C, C, C], axis=-1)
         if not self.qkv_bias:
             x_mlp = x_mlp + ops.cast(self.mlp_bias, x_mlp.dtype)
         x_attn = self._attend(qkv, N, training)  # (B, N, C), heads side by side
         x_mlp = self.mlp_drop(self.mlp_act(x_mlp), training=training)
-        y = self._out(ops.reshape(x_attn, (-1, C)), x_mlp)  # (B*N, C)
-        y = self.ls(ops.reshape(y, (-1, N, C)))
+        y = self._out(tf.reshape(x_attn, (-1, C)), x_mlp)  # (B*N, C)
+        y = self.ls(tf.reshape(y, (-1, N, C)))
         return x + self.drop_path(y, training=training)
 
     def _attend(
@@ -96,14 +96,14 @@ class ParallelScalingBlock(BlockBase):
         training: bool,
     ) -> tf.Tensor:
         heads = (-1, N, self.num_heads, self.head_dim)
-        q, k, v = (ops.reshape(rows, heads) for rows in qkv)
+        q, k, v = (tf.reshape(rows, heads) for rows in qkv)
         q, k, v = (
-            ops.transpose(tokens, (0, 2, 1, 3))
+            tf.transpose(tokens, (0, 2, 1, 3))
             for tokens in (self.q_norm(q), self.k_norm(k), v)
         )  # each (B, H, N, D)
         attn = tf.matmul(q * self.scale, k, transpose_b=True)  # (B, H, N, N)
         attn = self.attn_drop(softmax(attn), training=training)
-        return ops.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B, N, H, D)
+        return tf.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B, N, H, D)
 
     def _build_out_proj(self) -> None:
         self.attn_out_proj = self._dense(self.dim, "attn_out_proj", self.proj_bias)

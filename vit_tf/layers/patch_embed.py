@@ -100,7 +100,7 @@ class PatchEmbed(Module):
         x = self.proj(x)  # (B, H, W, C) -> (B, H/P, W/P, D)
         if self.flatten:
             H, W = self.dynamic_feat_size((height, width))
-            x = ops.reshape(x, (-1, H * W, self.embed_dim))  # -> (B, N, D)
+            x = tf.reshape(x, (-1, H * W, self.embed_dim))  # -> (B, N, D)
         return self.norm(x)
 
     def feat_ratio(self) -> int:

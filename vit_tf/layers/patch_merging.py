@@ -55,9 +55,9 @@ class PatchMerging(Module):
         _, H, W, C = ops.shape(x)
         x = pad(x, H % 2, W % 2)
         H, W = (H + 1) // 2, (W + 1) // 2
-        x = ops.reshape(x, (-1, H, 2, W, 2, C))
-        x = ops.transpose(x, (0, 1, 3, 4, 2, 5))
-        return ops.reshape(x, (-1, H, W, 4 * C))
+        x = tf.reshape(x, (-1, H, 2, W, 2, C))
+        x = tf.transpose(x, (0, 1, 3, 4, 2, 5))
+        return tf.reshape(x, (-1, H, W, 4 * C))
 
 
 class PatchMergingV2(PatchMerging):

@@ -44,9 +44,9 @@ def resample_abs_pos_embed(
             f"{old_size[0]} x {old_size[1]}"
         )
     prefix, grid = pos_embed[:, :num_prefix_tokens], pos_embed[:, num_prefix_tokens:]
-    grid = ops.reshape(grid, (1, *old_size, width))  # (1, N, C) -> (1, H, W, C)
+    grid = tf.reshape(grid, (1, *old_size, width))  # (1, N, C) -> (1, H, W, C)
     grid = resample(grid, new_size, antialias=antialias)
-    grid = ops.reshape(grid, (1, new_size[0] * new_size[1], width))
+    grid = tf.reshape(grid, (1, new_size[0] * new_size[1], width))
     return ops.concatenate([prefix, grid], axis=1) if num_prefix_tokens else grid
 
 
@@ -78,8 +78,8 @@ def resample(
     dtype = keras.backend.result_type(x.dtype, "float32")
     rows = _weights(H, new_size[0], antialias, dtype)  # (H', H)
     columns = _weights(W, new_size[1], antialias, dtype)  # (W', W)
-    y = ops.reshape(ops.cast(x, dtype), (B, H, W * C))
-    y = ops.reshape(tf.matmul(rows, y), (B, new_size[0], W, C))  # (B, H', W, C)
+    y = tf.reshape(ops.cast(x, dtype), (B, H, W * C))
+    y = tf.reshape(tf.matmul(rows, y), (B, new_size[0], W, C))  # (B, H', W, C)
     return ops.cast(tf.matmul(columns, y), x.dtype)  # (B, H', W', C)
 
 

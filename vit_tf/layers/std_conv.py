@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from vit_tf.layers.initializers import FanOutNormal
+from vit_tf.layers.precision import wide
 
 
 class StdConv2dSame(keras.layers.Conv2D):
@@ -45,7 +46,7 @@ class StdConv2dSame(keras.layers.Conv2D):
         self.eps = eps
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        kernel = self._standardised(kernel)
+        kernel = self._standardised(tf.convert_to_tensor(kernel))
         return tf.nn.conv2d(inputs, kernel, self.strides, "SAME")
 
     def _standardised(self, kernel: tf.Tensor) -> tf.Tensor:
@@ -54,13 +55,12 @@ class StdConv2dSame(keras.layers.Conv2D):
         Means are products with a row of 1/n: faster than a reduction over
         all axes but the last.
         """
-        dtype = keras.backend.result_type(kernel.dtype, "float32")
-        rows = ops.reshape(ops.cast(kernel, dtype), (-1, self.filters))
+        rows = tf.reshape(wide(kernel), (-1, self.filters))
         mean = tf.fill((1, rows.shape[0]), tf.constant(1 / rows.shape[0], rows.dtype))
         rows = rows - tf.matmul(mean, rows)
         variance = tf.matmul(mean, ops.square(rows))
         rows = rows * self._inverse_deviation(variance)
-        return ops.cast(ops.reshape(rows, kernel.shape), kernel.dtype)
+        return ops.cast(tf.reshape(rows, kernel.shape), kernel.dtype)
 
     def _inverse_deviation(self, variance: tf.Tensor) -> tf.Tensor:
         return ops.rsqrt(variance + self.eps)

@@ -71,22 +71,22 @@ class TalkingHeadAttn(Module):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         N, C = ops.shape(x)[1], self.dim
         H, D = self.num_heads, C // self.num_heads
-        qkv = self.qkv(ops.reshape(x, (-1, C)))  # (B, N, C) -> (B*N, 3C)
-        qkv = ops.reshape(qkv, (-1, N, 3, H, D))
-        q, k, v = ops.unstack(ops.transpose(qkv, (2, 3, 0, 1, 4)))  # each (H, B, N, D)
+        qkv = self.qkv(tf.reshape(x, (-1, C)))  # (B, N, C) -> (B*N, 3C)
+        qkv = tf.reshape(qkv, (-1, N, 3, H, D))
+        q, k, v = tf.unstack(tf.transpose(qkv, (2, 3, 0, 1, 4)))  # each (H, B, N, D)
         attn = tf.matmul(q * self.scale, k, transpose_b=True)  # (H, B, N, N)
         attn = self.proj_w(softmax(self.proj_l(attn)))
         attn = self.attn_drop(attn, training=training)
-        x = ops.transpose(tf.matmul(attn, v), (1, 2, 0, 3))  # (B, N, H, D)
-        x = self.proj(ops.reshape(x, (-1, C)))  # (B*N, C)
+        x = tf.transpose(tf.matmul(attn, v), (1, 2, 0, 3))  # (B, N, H, D)
+        x = self.proj(tf.reshape(x, (-1, C)))  # (B*N, C)
         x = self.proj_drop(x, training=training)
-        return ops.reshape(x, (-1, N, C))
+        return tf.reshape(x, (-1, N, C))
 
     def with_timm_axes(self, name: str, output: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         if name in ("proj_l", "proj_w"):
-            return ops.transpose(output, (1, 2, 3, 0))  # (H, B, N, N) -> (B, N, N, H)
+            return tf.transpose(output, (1, 2, 3, 0))  # (H, B, N, N) -> (B, N, N, H)
         if name == "attn_drop":
-            return ops.transpose(output, (1, 0, 2, 3))  # -> (B, H, N, N)
+            return tf.transpose(output, (1, 0, 2, 3))  # -> (B, H, N, N)
         return super().with_timm_axes(name, output, x)
 
     def compute_output_shape(self, input_shape):

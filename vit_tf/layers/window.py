@@ -16,9 +16,9 @@ def window_partition(x: tf.Tensor, window_size: tuple[int, int]) -> tf.Tensor:
     """
     height, width = window_size
     _, H, W, C = ops.shape(x)
-    x = ops.reshape(x, (-1, H // height, height, W // width, width, C))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, rows, columns, height, width, C)
-    return ops.reshape(x, (-1, height * width, C))
+    x = tf.reshape(x, (-1, H // height, height, W // width, width, C))
+    x = tf.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, rows, columns, height, width, C)
+    return tf.reshape(x, (-1, height * width, C))
 
 
 def window_reverse(
@@ -26,9 +26,9 @@ def window_reverse(
 ) -> tf.Tensor:
     """The inverse of `window_partition`: (B*num_windows, N, C) to (B, *size, C)."""
     (H, W), (height, width), C = size, window_size, windows.shape[-1]
-    x = ops.reshape(windows, (-1, H // height, W // width, height, width, C))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, rows, height, columns, width, C)
-    return ops.reshape(x, (-1, H, W, C))
+    x = tf.reshape(windows, (-1, H // height, W // width, height, width, C))
+    x = tf.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, rows, height, columns, width, C)
+    return tf.reshape(x, (-1, H, W, C))
 
 
 def pad_to_windows(x: tf.Tensor, window_size: tuple[int, int]) -> tf.Tensor:

@@ -102,13 +102,13 @@ class WindowAttention(Module):
         else:
             bias = bias + masks_between(regions, bias.dtype)[:, None]  # (K, H, N, N)
             bias = tf.gather(bias, kinds)  # (num_windows, H, N, N)
-            attn = ops.reshape(attn, (-1, *ops.shape(bias))) + bias
-            attn = ops.reshape(attn, (-1, H, N, N))
+            attn = tf.reshape(attn, (-1, *ops.shape(bias))) + bias
+            attn = tf.reshape(attn, (-1, H, N, N))
         attn = self.attn_drop(self.softmax(attn), training=training)
-        x = ops.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B*num_windows, N, H, D)
-        x = self.proj(ops.reshape(x, (-1, self.attn_dim)))  # (B*num_windows*N, C)
+        x = tf.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B*num_windows, N, H, D)
+        x = self.proj(tf.reshape(x, (-1, self.attn_dim)))  # (B*num_windows*N, C)
         x = self.proj_drop(x, training=training)
-        return ops.reshape(x, (-1, N, self.dim))
+        return tf.reshape(x, (-1, N, self.dim))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -138,17 +138,17 @@ class WindowAttention(Module):
 
     def _between_tokens(self, table: tf.Tensor) -> tf.Tensor:
         """A table of relative positions (P, H), as (H, N, N) for pairs of tokens."""
-        table = ops.reshape(table, (-1, self.num_heads))  # its gradient is then dense
+        table = tf.reshape(table, (-1, self.num_heads))  # its gradient is then dense
         bias = tf.gather(table, relative_position_index(self.window_size))  # (N, N, H)
-        return ops.transpose(bias, (2, 0, 1))  # faster than gathering columns
+        return tf.transpose(bias, (2, 0, 1))  # faster than gathering columns
 
     def _qkv(self, x: tf.Tensor) -> list[tf.Tensor]:
-        qkv = self.qkv(ops.reshape(x, (-1, self.dim)))  # (B*num_windows*N, 3HD)
+        qkv = self.qkv(tf.reshape(x, (-1, self.dim)))  # (B*num_windows*N, 3HD)
         q, k, v = self._heads(qkv)
         return [q * self.scale, k, v]
 
     def _heads(self, qkv: tf.Tensor) -> list[tf.Tensor]:
         """Rows (B*num_windows*N, 3HD) as three tensors (B*num_windows, H, N, D)."""
         D = self.attn_dim // self.num_heads
-        qkv = ops.reshape(qkv, (-1, self.window_area, 3, self.num_heads, D))
-        return ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)))
+        qkv = tf.reshape(qkv, (-1, self.window_area, 3, self.num_heads, D))
+        return tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)))

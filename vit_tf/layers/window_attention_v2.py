@@ -75,10 +75,10 @@ class WindowAttentionV2(WindowAttention):
         x = ops.convert_to_tensor(self.relative_coords_table, self.compute_dtype)
         for layer in self.cpb_mlp:
             x = layer(x)  # (1, 2h - 1, 2w - 1, 2) -> (..., 512) -> (..., H)
-        return self._between_tokens(16 * ops.sigmoid(ops.reshape(x, (-1, x.shape[-1]))))
+        return self._between_tokens(16 * ops.sigmoid(tf.reshape(x, (-1, x.shape[-1]))))
 
     def _qkv(self, x: tf.Tensor) -> list[tf.Tensor]:
-        x = ops.reshape(x, (-1, self.dim))
+        x = tf.reshape(x, (-1, self.dim))
         if self.qkv_bias:  # timm adds the bias outside its module `qkv`
             zeros = ops.zeros_like(self.q_bias)
             bias = ops.concatenate([self.q_bias, zeros, self.v_bias])

@@ -324,7 +324,7 @@ class Cait(keras.Model):
             x = block(x, training=training)
             if i in taken:
                 patches = self.norm(x) if norm else x
-                patches = ops.reshape(patches, (-1, H, W, self.embed_dim))
+                patches = tf.reshape(patches, (-1, H, W, self.embed_dim))
                 intermediates.append(patches)
         if intermediates_only:
             return intermediates

@@ -115,10 +115,10 @@ class SwinTransformerBlock(Module):
         _, H, W, C = ops.shape(x)
         y = self._attn(self.norm1(x), training=training)
         x = x + self.drop_path1(y, training=training)
-        x = ops.reshape(x, (-1, H * W, C))
+        x = tf.reshape(x, (-1, H * W, C))
         y = self.mlp(self.norm2(x), training=training)
         x = x + self.drop_path2(y, training=training)
-        return ops.reshape(x, (-1, H, W, C))
+        return tf.reshape(x, (-1, H, W, C))
 
     def compute_output_shape(self, input_shape):
         return input_shape

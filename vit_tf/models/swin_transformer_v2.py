@@ -34,10 +34,10 @@ class SwinTransformerV2Block(SwinTransformerBlock):
         _, H, W, C = ops.shape(x)
         y = self.norm1(self._attn(x, training=training))
         x = x + self.drop_path1(y, training=training)
-        x = ops.reshape(x, (-1, H * W, C))
+        x = tf.reshape(x, (-1, H * W, C))
         y = self.norm2(self.mlp(x, training=training))
         x = x + self.drop_path2(y, training=training)
-        return ops.reshape(x, (-1, H, W, C))
+        return tf.reshape(x, (-1, H, W, C))
 
     def _norm(self, name: str) -> keras.layers.Layer:
         return LayerNorm(  # a branch starts as nothing

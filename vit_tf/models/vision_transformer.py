@@ -274,7 +274,7 @@ class VisionTransformer(keras.Model):
             if i in taken:
                 patches = (self.norm(x) if norm else x)[:, self.num_prefix_tokens :]
                 shape = (batch, *grid, self.embed_dim)
-                intermediates.append(ops.reshape(patches, shape))
+                intermediates.append(tf.reshape(patches, shape))
         if intermediates_only:
             return intermediates
         return self.norm(x), intermediates
@@ -426,7 +426,7 @@ class VisionTransformer(keras.Model):
         pos_embed = self.pos_embed
         if self.dynamic_img_size:
             grid = ops.shape(x)[1:3]
-            x = ops.reshape(x, (ops.shape(x)[0], -1, self.embed_dim))
+            x = tf.reshape(x, (ops.shape(x)[0], -1, self.embed_dim))
             if pos_embed is not None:
                 pos_embed = resample_abs_pos_embed(
                     pos_embed,
