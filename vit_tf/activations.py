@@ -35,7 +35,9 @@ def watch(
     Args:
         model: A built model, or a layer of one.
         observe: What is called.
-        watched_name: Which layers are watched, by name; all by default.
+        watched_name: Which layers are watched, by name; all by default. The layer that
+            calls one must be among them, where that one computes on other axes than
+            timm's.
     """
     running: list[tuple[keras.layers.Layer, tf.Tensor]] = []  # layers and their inputs
 

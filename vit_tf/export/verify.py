@@ -61,9 +61,10 @@ def collected(model: keras.Model, images: int = 1) -> Iterator[dict[str, Any]]:
         return tokens
 
     def observe(name: str, output: tf.Tensor) -> None:
-        seen[name] = kept(output)
+        if name == LOGITS or is_attention(name):
+            seen[name] = kept(output)
 
-    with watch(model, observe, lambda name: name == LOGITS or is_attention(name)):
+    with watch(model, observe):
         object.__setattr__(model, "forward_features", forward_and_keep)
         try:
             yield expected
