@@ -320,19 +320,22 @@ def _compare_dtype(
 def _samples(
     config: ConfigDict, data: DataConfig | None, label_names: Sequence[str] | None
 ) -> Samples | None:
-    """Files, with timm's pixels of them.
-
-    Where parity is off, with our own pixels, before they are saved.
-    """
     if data is None:
         return None
-    files = sample_files(data)
-    if config.parity.enabled:
-        images = preprocess(data, [*files.values()])
-        pixels = dict(zip(files, images, strict=True))
-    else:
-        pixels = preprocessed(files, data)
+    files, pixels = _sample_pixels(data, config.parity.enabled)
     return Samples(files, pixels, data.pillow, label_names)
+
+
+@functools.lru_cache(maxsize=1)  # for a batch of models with the same preprocessing
+def _sample_pixels(
+    data: DataConfig, of_timm: bool
+) -> tuple[Mapping[str, bytes], Mapping[str, np.ndarray]]:
+    """Files, and what timm makes of them; or our own code, before it is saved."""
+    files = sample_files(data)
+    if not of_timm:
+        return files, preprocessed(files, data)
+    images = preprocess(data, [*files.values()])
+    return files, dict(zip(files, images, strict=True))
 
 
 def _read_back(
