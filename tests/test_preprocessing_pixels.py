@@ -1,6 +1,6 @@
 """An image of each size times every preprocessing of timm: not one value differs.
 
-`every_mode.py` has every image.
+The largest is seen by each fourth only; `every_mode.py` has every image by all.
 """
 
 from collections import Counter
@@ -27,6 +27,7 @@ from tests.originals_pixels import (
 from vit_tf.preprocessing.transform import crop, normalize, transform
 
 IMAGE = tf.TensorSpec((None, None, 3), tf.uint8)
+LARGE = 1_000_000  # values; each fourth geometry sees 4000 x 3000 pixels
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,8 @@ def test_images_are_resized_and_cropped_as_by_timm(number):
     """
     data = geometries()[number]
     ours = tf.function(lambda image: crop(image, data), input_signature=[IMAGE])
-    chosen = of_each_size(number, (s for s in samples() if not refused(s, data)))
+    small = (s for s in samples() if number % 4 == 0 or pixels(s).size < LARGE)
+    chosen = of_each_size(number, (s for s in small if not refused(s, data)))
     differing = [
         sample.name
         for sample in chosen
