@@ -57,6 +57,8 @@ def test_memory_and_disk_grow_with_the_weights(file):
     assert estimate.memory(job) == 1_500_000_000 + 3.5 * FILE_SIZE
     assert estimate.disk(job) == 2 * (FILE_SIZE + 4_000_000)
     assert estimate.disk(Job("a", str(file), formats=("keras",))) == estimate.disk(job)
+    litert = Job("a", str(file), formats=("litert_float16", "litert_int8"))
+    assert estimate.disk(litert) == 4 * (FILE_SIZE + 4_000_000)
 
 
 def test_memory_grows_with_the_tokens():

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config, random_tensors
+from conftest import micro_config, random_tensors, smallest_config
 
 import vit_tf
-from vit_tf import mapping, models, pipeline, proof
+from vit_tf import activations, mapping, models, pipeline, proof
 from vit_tf.export import bundle, saved_model, verify
 from vit_tf.export.bundle import BundleError
 from vit_tf.parity import ParityError
@@ -97,6 +97,36 @@ def test_signatures_give_what_the_model_gives(converted, batch):
     assert list(expected["attention"]) == [
         "blocks.0.attn.attn_drop", "blocks.1.attn.attn_drop",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [NAMES[0], "cait_xxs24_224", "swin_tiny_patch4_window7_224"]
+)
+def test_a_run_of_several_images_tells_what_the_first_must_give(name):
+    """Which is compared with timm's layers: the model need not run again."""
+    config = smallest_config(name)
+    config.parity.images = 3
+    model = proof.filled(config, random_tensors(config), "float32")
+    three = proof.random_images(config)
+    with verify.collected(model) as found:
+        layers = activations.record(model, three)
+    tokens = model.forward_features(three)
+    features = model.forward_head(tokens, pre_logits=True)
+    for output, whole in (
+        (found["serving_default"]["logits"], layers["logits"]),
+        (found["features"]["tokens"], tokens),
+        (found["features"]["features"], features),
+    ):
+        np.testing.assert_array_equal(output, whole[:1])
+    attention = {k: v for k, v in layers.items() if k.endswith("attn_drop")}
+    assert found["attention"].keys() == attention.keys()
+    for layer, whole in attention.items():
+        rows = len(whole) // 3  # the first image's windows
+        np.testing.assert_array_equal(found["attention"][layer], whole[:rows])
+    alone = verify.expected_outputs(model, three[:1])
+    assert alone["attention"].keys() == attention.keys()
+    for layer, probabilities in alone["attention"].items():
+        assert close(found["attention"][layer], probabilities), layer
 
 
 def model_tokens(model) -> int:

@@ -63,8 +63,13 @@ def memory(job: Job) -> int:
 
 
 def disk(job: Job) -> int:
-    """Bytes that its bundle needs: every format holds the weights, at most once."""
-    return len({"saved_model", *job.formats}) * (weights(job) + BASE_DISK)
+    """Bytes that its bundle needs: every format holds the weights, at most once.
+
+    So does what LiteRT's converter reads, while it does.
+    """
+    copies = len({"saved_model", *job.formats})
+    copies += any(name.startswith("litert") for name in job.formats)
+    return copies * (weights(job) + BASE_DISK)
 
 
 def _size(path: Path) -> int:
