@@ -169,7 +169,7 @@ def our_calls(setting: Setting) -> dict[str, Call]:
     model = filled(config, tensors, POLICIES[setting.dtype])
     inputs = tf.constant(images)
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.save(model, folder)
+        saved_model.save(model, Path(folder))
         loaded = tf.saved_model.load(folder)
 
     def call(function: Callable) -> np.ndarray:
