@@ -112,8 +112,9 @@ def test_a_run_of_several_images_tells_what_the_first_must_give(name):
         layers = activations.record(model, three)
     tokens = model.forward_features(three)
     features = model.forward_head(tokens, pre_logits=True)
+    logits = found["serving_default"]["logits"]
+    np.testing.assert_array_equal(logits, layers["logits"][: verify.BATCH])
     for output, whole in (
-        (found["serving_default"]["logits"], layers["logits"]),
         (found["features"]["tokens"], tokens),
         (found["features"]["features"], features),
     ):

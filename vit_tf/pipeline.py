@@ -168,11 +168,11 @@ def convert(
         reports += proof.prove_in_float64(config, source.tensors, images, progress)
 
         progress("write the SavedModel")
-        image = images[:1]
         if config.dtype != "float32":
             del model
             model = bench.model(config, source.tensors, config.dtype)
-            in_float32, expected = expected, verify.expected_outputs(model, image)
+            in_float32 = expected
+            expected = verify.expected_outputs(model, images[: verify.BATCH], first=1)
             reports += _compare_dtype(in_float32, expected, config.dtype)
         samples = _samples(config, data, described["label_names"])
         bench.save(model, folder, data, described["label_names"])
@@ -188,7 +188,7 @@ def convert(
         progress("read back what was written")
         result_hashes = background.submit(bundle.hashes, folder)
         loaded = bench.load(folder)
-        read_back, pixels = _read_back(config, loaded, image, expected, samples)
+        read_back, pixels = _read_back(config, loaded, images, expected, samples)
         reports += read_back
         for name in beside:
             progress(f"read back {BESIDE[name].title}")
@@ -215,7 +215,8 @@ def _compared(
 ) -> tuple[keras.Model, list[Report], verify.Outputs]:
     """The model in float32, how its layers compare with timm's, and what it gives.
 
-    That is, for the first of the images, what each signature must give.
+    That is, for the first of the images, what each signature must give, and logits for
+    the second.
 
     Raises:
         ParityError: if one differs.
@@ -233,7 +234,7 @@ def _compared(
                 config, reference, model, images, "float32"
             )
     if not expected:  # it did not run
-        expected = verify.expected_outputs(model, images[:1])
+        expected = verify.expected_outputs(model, images[: verify.BATCH], first=1)
     return model, reports, expected
 
 

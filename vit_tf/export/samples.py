@@ -17,7 +17,7 @@ PIXELS = "pixels of files"  # a call with what a file's image must become
 # Which of the files' images each signature is given.
 ROWS = {
     "serving_bytes": (0, 1),
-    "serving_uint8": (0,),
+    "serving_uint8": (0, 0),
     "serving_uint8_ragged": (0, 1),
 }
 
@@ -44,7 +44,7 @@ class Samples:
         images = [decode(file)[..., :channels] for file in self.files.values()]
         return {
             "serving_bytes": {"images": tf.constant([*self.files.values()])},
-            "serving_uint8": {"images": images[0][None]},
+            "serving_uint8": {"images": tf.stack([images[0], images[0]])},
             "serving_uint8_ragged": {
                 "pixels": tf.concat([tf.reshape(x, (-1,)) for x in images], axis=0),
                 "sizes": tf.stack([tf.shape(x)[:2] for x in images]),

@@ -24,9 +24,17 @@ TOLERANCES = {
 }
 
 
-def expected_outputs(model: keras.Model, images: np.ndarray) -> Outputs:
-    """What each signature of the written model must give for `images`."""
-    with collected(model, len(images)) as expected:
+BATCH = 2  # images that logits are compared of: the first tells nothing of the second
+
+
+def expected_outputs(
+    model: keras.Model, images: np.ndarray, first: int | None = None
+) -> Outputs:
+    """What each signature of the written model must give for `images`.
+
+    Or for the `first` of them, as `collected` keeps it.
+    """
+    with collected(model, first or len(images)) as expected:
         run(model, model, tf.constant(images))
     return expected
 
@@ -40,7 +48,8 @@ def collected(model: keras.Model, images: int = 1) -> Iterator[dict[str, Any]]:
 
     Args:
         model: A model, which is to run once, in inference.
-        images: Of how many of the images, the first, it is kept.
+        images: Of how many of the images, the first, it is kept; logits, which are
+            small, of `BATCH` at least.
 
     Yields:
         signature -> name of the output -> array; it is filled at the end.
@@ -50,8 +59,8 @@ def collected(model: keras.Model, images: int = 1) -> Iterator[dict[str, Any]]:
     batch, tokens = 0, None
     forward_features = model.forward_features
 
-    def kept(output: tf.Tensor) -> np.ndarray:
-        rows = len(output) // batch * images  # an image may have many windows
+    def kept(output: tf.Tensor, of_images: int = images) -> np.ndarray:
+        rows = len(output) // batch * of_images  # an image may have many windows
         return in_float32(output[:rows]).numpy()
 
     def forward_and_keep(x: tf.Tensor, **options: Any) -> tf.Tensor:
@@ -61,7 +70,9 @@ def collected(model: keras.Model, images: int = 1) -> Iterator[dict[str, Any]]:
         return tokens
 
     def observe(name: str, output: tf.Tensor) -> None:
-        if name == LOGITS or is_attention(name):
+        if name == LOGITS:
+            seen[name] = kept(output, max(images, BATCH))
+        elif is_attention(name):
             seen[name] = kept(output)
 
     with watch(model, observe):
@@ -101,15 +112,18 @@ def verify_saved_model(
 
     Args:
         loaded: What `tf.saved_model.load` gave of it.
-        images: What those that take float images are given.
-        expected: What they must give.
+        images: What those that take float images are given: as many of them as there
+            are expected outputs.
+        expected: What they must give, from `collected`.
         dtype: What the model computes in.
         samples: Files, and what the others must give for them.
 
     Returns:
         What the signatures gave; and what the model was given of each file.
     """
-    calls = {name: {"images": tf.constant(images)} for name in expected}
+    rows = dict.fromkeys(expected, len(expected["features"]["tokens"]))
+    rows[SERVING_DEFAULT] = len(expected[SERVING_DEFAULT]["logits"])
+    calls = {name: {"images": tf.constant(images[:n])} for name, n in rows.items()}
     if samples is not None:
         calls |= samples.calls()
 
