@@ -147,6 +147,19 @@ def test_many_files_go_as_one(original, kaggle, tmp_path):
     assert not published(more).plan
 
 
+def test_where_python_cannot_unpack_many_files_they_come_singly(
+    original, kaggle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("vit_tf.publish.kaggle.UNPACKS", False)
+    shards = {f"shard-{number}.bin": bytes([number]) for number in range(60)}
+    more = changed(original, tmp_path, **shards)
+    assert published(more).read_back
+    assert not published(more).plan
+    shards["shard-7.bin"] = b"another"
+    other = changed(original, tmp_path / "other", **shards)
+    assert published(other).sent
+
+
 def test_a_version_that_is_processed_for_a_while(original, kaggle):
     kaggle.processing = 3
     waits = []

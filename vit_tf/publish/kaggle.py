@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import re
+import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 FRAMEWORK = "tensorFlow2"
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 SEPARATE = 50  # files; the client sends more of them as one zip
+ALL = None  # what its client calls all files of a version
+# Many files it unpacks with a filter that Python has since 3.11.4; others come singly.
+UNPACKS = hasattr(tarfile, "data_filter")
 NOT_THERE = (403, 404)  # Kaggle does not tell what is missing from what is private
 
 
@@ -128,9 +132,8 @@ class Kaggle:
                     "page says that it could not be processed, --overwrite sends anew"
                 )
             return differing
-        with tempfile.TemporaryDirectory() as folder:
-            self._download(variation, folder)
-            return release.differing(bundle.hashes(Path(folder)))
+        paths = [ALL] if UNPACKS else release.files
+        return release.differing(self._downloaded(variation, paths))
 
     @property
     def _handle(self) -> str:
@@ -183,26 +186,26 @@ class Kaggle:
         self, release: Release, variation: "ApiModelInstance"
     ) -> list[str]:
         """Which of the files differ that say what is in all others."""
-        import requests
-
         describing = [path for path in DESCRIBED if path in release.files]
-        with tempfile.TemporaryDirectory() as folder:
-            for path in describing:
-                try:
-                    self._download(variation, folder, path)
-                except requests.HTTPError as error:
-                    if status(error) not in NOT_THERE:
-                        raise
-            found = bundle.hashes(Path(folder))
+        found = self._downloaded(variation, describing)
         return [path for path in release.differing(found) if path in describing]
 
-    def _download(
-        self, variation: "ApiModelInstance", folder: str, path: str | None = None
-    ) -> None:
+    def _downloaded(
+        self, variation: "ApiModelInstance", paths: Iterable[str | None]
+    ) -> dict[str, str]:
+        """path -> sha256 of those of `paths` that a client finds; or of `ALL`."""
         import kagglehub
+        import requests
 
         handle = f"{self._handle}/{variation.version_number}"
-        kagglehub.model_download(handle, path, output_dir=folder)
+        with tempfile.TemporaryDirectory() as folder:
+            for path in paths:
+                try:
+                    kagglehub.model_download(handle, path, output_dir=folder)
+                except requests.HTTPError as error:
+                    if path is ALL or status(error) not in NOT_THERE:
+                        raise
+            return bundle.hashes(Path(folder))
 
 
 def _sent(release: Release) -> str:
