@@ -1,9 +1,15 @@
 # Two commands, each with all its set-up: `make convert` and `make test`.
 
-PYTHON ?= python3.11
+# A distribution's Python is compiled by a profile of its own; one that pyenv compiled is
+# not, unless it was told to (`--enable-optimizations`), and is slower.
+PYTHON ?= $(or $(shell for python in /usr/bin/python3.11 python3.11; do \
+	$$python -c 'import ensurepip, venv' 2>&- && echo $$python && break; done),python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+
+# What one process compiled, the next need not: the tests start many.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: convert test lint bench clean
 
