@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import vit_tf
 from vit_tf import proof
-from vit_tf.activations import outputs, record
+from vit_tf.activations import outputs, record, watch
 from vit_tf.mapping import MappingError
 
 
@@ -64,6 +64,15 @@ def test_outputs_runs_in_a_graph_of_any_batch_size_as_eagerly(config, model):
             np.testing.assert_allclose(
                 found[name], recorded[name][:batch], rtol=1e-4, atol=1e-5
             )
+
+
+def test_a_layer_that_is_watched_alone_has_timms_axes(config, model):
+    name, images = "blocks.0.mlp.fc1", proof.random_images(config)
+    found = {}
+    with watch(model, found.__setitem__, lambda layer: layer == name):
+        model(images, training=False)
+    assert list(found) == [name]
+    np.testing.assert_array_equal(found[name], record(model, images)[name])
 
 
 def test_outputs_can_be_differentiated(config, model):

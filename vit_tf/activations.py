@@ -35,14 +35,13 @@ def watch(
     Args:
         model: A built model, or a layer of one.
         observe: What is called.
-        watched_name: Which layers are watched, by name; all by default. The layer that
-            calls one must be among them, where that one computes on other axes than
-            timm's.
+        watched_name: Which layers are watched, by name; all by default.
     """
-    running: list[tuple[keras.layers.Layer, tf.Tensor]] = []  # layers and their inputs
+    # Layers and their inputs: of all, as the one that calls another knows its axes.
+    running: list[tuple[keras.layers.Layer, tf.Tensor]] = []
 
     def watched(name: str, layer: keras.layers.Layer) -> Callable[..., Any]:
-        call = layer.call
+        call, observed = layer.call, watched_name(name)
 
         def call_and_observe(x, *args, **kwargs):
             running.append((layer, x))
@@ -50,16 +49,13 @@ def watch(
                 output = call(x, *args, **kwargs)
             finally:
                 running.pop()
-            observe(name, _with_timm_axes(layer, output, running))
+            if observed:
+                observe(name, _with_timm_axes(layer, output, running))
             return output
 
         return call_and_observe
 
-    calls = {
-        layer: watched(name, layer)
-        for name, layer in _computing(model).items()
-        if watched_name(name)
-    }
+    calls = {layer: watched(name, layer) for name, layer in _computing(model).items()}
     with replaced_calls(calls):
         yield
 

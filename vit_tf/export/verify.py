@@ -70,12 +70,12 @@ def collected(model: keras.Model, images: int = 1) -> Iterator[dict[str, Any]]:
         return tokens
 
     def observe(name: str, output: tf.Tensor) -> None:
-        if name == LOGITS:
-            seen[name] = kept(output, max(images, BATCH))
-        elif is_attention(name):
-            seen[name] = kept(output)
+        seen[name] = kept(output, max(images, BATCH) if name == LOGITS else images)
 
-    with watch(model, observe):
+    def is_served(name: str) -> bool:
+        return name == LOGITS or is_attention(name)
+
+    with watch(model, observe, is_served):
         object.__setattr__(model, "forward_features", forward_and_keep)
         try:
             yield expected

@@ -2,13 +2,13 @@
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.activations import softmax
 from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm import norm_layer
+from vit_tf.layers.sizes import size
 
 
 class Attention(Module):
@@ -84,7 +84,7 @@ class Attention(Module):
             layer.build((None, dim))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        N, C = ops.shape(x)[1], self.dim
+        N, C = size(x, 1), self.dim
         qkv = self.qkv(tf.reshape(x, (-1, C)))  # (B, N, C) -> (B*N, 3C)
         x = self._attend(qkv, N, training)  # (B, N, C), heads side by side
         x = self.norm(tf.reshape(x, (-1, C)))

@@ -10,6 +10,7 @@ from vit_tf.layers.initializers import CutNormal, Normal
 from vit_tf.layers.mlp import Mlp
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm import norm_layer
+from vit_tf.layers.sizes import size, sizes
 
 
 class AttentionPoolLatent(Module):
@@ -67,7 +68,7 @@ class AttentionPoolLatent(Module):
             layer.build((None, 1, dim))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        B, N, C = *ops.shape(x)[:2], self.dim
+        B, N, C = *sizes(x, 0, 1), self.dim
         H, D = self.num_heads, C // self.num_heads
         latent = ops.broadcast_to(self.latent, (B, 1, C))
         q = tf.reshape(self.q(latent), (-1, H, 1, D))  # one query: no axis to move
@@ -114,7 +115,7 @@ class AttentionPoolPrr(Module):
         self.scale = (self.dim // self.num_heads) ** -0.5
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        N, C, H = ops.shape(x)[1], self.dim, self.num_heads
+        N, C, H = size(x, 1), self.dim, self.num_heads
         heads = tf.transpose(tf.reshape(x, (-1, N, H, C // H)), (0, 2, 1, 3))
         attn = tf.matmul(heads * self.scale, heads, transpose_b=True)  # (B, H, N, N)
         x = tf.matmul(softmax(attn), heads)  # (B, H, N, C/H)

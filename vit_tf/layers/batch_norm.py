@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from vit_tf.layers.precision import wide
+from vit_tf.layers.sizes import sizes
 
 NO_VARIANCE = "more than one value per channel expected while a BatchNorm trains"
 
@@ -70,7 +71,7 @@ class BatchNorm2d(keras.layers.Layer):
         if training and self.trainable:
             mean = ops.mean(y, axis=(0, 1, 2))
             variance = ops.mean(ops.square(y - mean), axis=(0, 1, 2))
-            self._track(mean, variance, count=math.prod(ops.shape(y)[:3]))
+            self._track(mean, variance, count=math.prod(sizes(y, 0, 1, 2)))
         scale = self.weight * ops.rsqrt(variance + self.eps)
         y = y * scale + (self.bias - mean * scale)
         return ops.cast(y, x.dtype)

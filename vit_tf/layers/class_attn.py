@@ -2,12 +2,12 @@
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.activations import softmax
 from vit_tf.layers.attention import check_heads
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.module import Module
+from vit_tf.layers.sizes import size
 
 
 class ClassAttn(Module):
@@ -60,7 +60,7 @@ class ClassAttn(Module):
             layer.build((None, dim))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        N, C = ops.shape(x)[1], self.dim
+        N, C = size(x, 1), self.dim
         H, D = self.num_heads, C // self.num_heads
         rows = tf.reshape(x, (-1, C))  # (B, N, C) -> (B*N, C)
         q = tf.reshape(self.q(x[:, 0]), (-1, H, 1, D))

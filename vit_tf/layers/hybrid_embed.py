@@ -4,11 +4,11 @@ import math
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import FanInUniform
 from vit_tf.layers.module import Module
+from vit_tf.layers.sizes import sizes
 from vit_tf.layers.window import pad
 
 
@@ -92,7 +92,7 @@ class HybridEmbed(Module):
         x = self.proj(self._padded(x))  # (B, H/rP, W/rP, D)
         if self.output_fmt == "NHWC":
             return x
-        batch, height, width = ops.shape(x)[:3]
+        batch, height, width = sizes(x, 0, 1, 2)
         return tf.reshape(x, (batch, height * width, self.embed_dim))  # (B, N, D)
 
     def feat_ratio(self) -> int:
@@ -136,5 +136,5 @@ class HybridEmbed(Module):
         """Features with zeros at the end, up to whole patches."""
         if not self.dynamic_img_pad:
             return x
-        height, width = ops.shape(x)[1:3]
+        height, width = sizes(x, 1, 2)
         return pad(x, -height % self.patch_size[0], -width % self.patch_size[1])

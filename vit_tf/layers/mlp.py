@@ -8,13 +8,13 @@ import functools
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.activations import act_layer
 from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import HalfGate, Normal
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm import norm_layer
+from vit_tf.layers.sizes import size
 
 GATE_STDDEV = 1e-6  # a new gate has next to no weight, and a bias of one
 
@@ -60,7 +60,7 @@ class Mlp(Module):
         self.drop2.build((None, self.dim))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        N = ops.shape(x)[1]
+        N = size(x, 1)
         x = tf.reshape(x, (-1, self.dim))  # (B, N, C) -> (B*N, C)
         x = self._activated(x)  # (B*N, hidden)
         x = self.drop1(x, training=training)

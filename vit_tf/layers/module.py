@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from vit_tf.layers.sizes import sizes
+
 
 class Module(keras.layers.Layer):
     """What timm's `nn.Module`s become: a Keras layer that lists its sublayers.
@@ -27,5 +29,5 @@ class Module(keras.layers.Layer):
         """
         if len(x.shape) != 3 or len(output.shape) != 2:
             return output
-        batch, tokens = keras.ops.shape(x)[:2]
+        batch, tokens = sizes(x, 0, 1)
         return tf.reshape(output, (batch, tokens, output.shape[-1]))

@@ -18,6 +18,7 @@ from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.layer_scale import LayerScale
 from vit_tf.layers.norm import RmsNorm, norm_layer
+from vit_tf.layers.sizes import size
 
 
 class ParallelScalingBlock(BlockBase):
@@ -78,7 +79,7 @@ class ParallelScalingBlock(BlockBase):
             layer.build((None, self.hidden_features))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        N, C = ops.shape(x)[1], self.dim
+        N, C = size(x, 1), self.dim
         y = self.in_proj(tf.reshape(self.in_norm(x), (-1, C)))  # (B*N, hidden + 3C)
         x_mlp, *qkv = tf.split(y, [self.hidden_features, C, C, C], axis=-1)
         if not self.qkv_bias:

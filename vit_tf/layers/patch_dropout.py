@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from vit_tf.layers.sizes import sizes
+
 
 class PatchDropout(keras.layers.Layer):
     """Keeps the prefix tokens and a random selection of the others.
@@ -32,7 +34,7 @@ class PatchDropout(keras.layers.Layer):
             return x
         prefix = x[:, : self.num_prefix_tokens]
         patches = x[:, self.num_prefix_tokens :]
-        batch, count = ops.shape(patches)[:2]
+        batch, count = sizes(patches, 0, 1)
         order = keras.random.normal((batch, count), seed=self.seed_generator)
         keep = ops.argsort(order, axis=-1)[:, : self._num_keep(count)]
         return ops.concatenate([prefix, tf.gather(patches, keep, batch_dims=1)], axis=1)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.identity import Identity
 from vit_tf.layers.initializers import FanInUniform
 from vit_tf.layers.module import Module
+from vit_tf.layers.sizes import sizes
 from vit_tf.layers.window import pad
 
 FORMATS = (None, "NLC", "NHWC")
@@ -93,7 +93,7 @@ class PatchEmbed(Module):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if self.strict_img_size and self.img_size and None in x.shape[1:3]:
             x = tf.ensure_shape(x, (None, *self.img_size, None))  # when the graph runs
-        height, width = ops.shape(x)[1:3]
+        height, width = sizes(x, 1, 2)
         self._check_size(height, width)
         if self.dynamic_img_pad:
             x = pad(x, -height % self.patch_size[0], -width % self.patch_size[1])

@@ -7,6 +7,7 @@ from keras import ops
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.module import Module
 from vit_tf.layers.norm import LayerNorm
+from vit_tf.layers.sizes import sizes
 from vit_tf.layers.window import pad
 
 
@@ -52,7 +53,7 @@ class PatchMerging(Module):
 
     def _merge(self, x: tf.Tensor) -> tf.Tensor:
         """(B, H, W, C) to (B, H/2, W/2, 4C): x00, x10, x01, x11 (row, column)."""
-        _, H, W, C = ops.shape(x)
+        H, W, C = sizes(x, 1, 2, 3)
         x = pad(x, H % 2, W % 2)
         H, W = (H + 1) // 2, (W + 1) // 2
         x = tf.reshape(x, (-1, H, 2, W, 2, C))

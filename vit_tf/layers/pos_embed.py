@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from vit_tf import bicubic
+from vit_tf.layers.sizes import sizes
 
 
 def resample_abs_pos_embed(
@@ -71,7 +72,7 @@ def resample(
     Returns:
         (B, new height, new width, C), of the same dtype.
     """
-    B, H, W, C = ops.shape(x)
+    B, H, W, C = sizes(x, 0, 1, 2, 3)
     known = all(isinstance(size, int) for size in (H, W, *new_size))
     if known and tuple(new_size) == (H, W):
         return x

@@ -2,13 +2,13 @@
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.activations import softmax
 from vit_tf.layers.attention import check_heads
 from vit_tf.layers.head_linear import HeadLinear
 from vit_tf.layers.initializers import Normal
 from vit_tf.layers.module import Module
+from vit_tf.layers.sizes import size
 
 
 class TalkingHeadAttn(Module):
@@ -69,7 +69,7 @@ class TalkingHeadAttn(Module):
             layer.build((None, dim))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        N, C = ops.shape(x)[1], self.dim
+        N, C = size(x, 1), self.dim
         H, D = self.num_heads, C // self.num_heads
         qkv = self.qkv(tf.reshape(x, (-1, C)))  # (B, N, C) -> (B*N, 3C)
         qkv = tf.reshape(qkv, (-1, N, 3, H, D))

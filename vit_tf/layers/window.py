@@ -1,7 +1,8 @@
 """Windows: a feature map cut into rectangles, and put together again."""
 
 import tensorflow as tf
-from keras import ops
+
+from vit_tf.layers.sizes import sizes
 
 
 def window_partition(x: tf.Tensor, window_size: tuple[int, int]) -> tf.Tensor:
@@ -15,7 +16,7 @@ def window_partition(x: tf.Tensor, window_size: tuple[int, int]) -> tf.Tensor:
         (B*num_windows, N, C), N tokens a window, windows row by row.
     """
     height, width = window_size
-    _, H, W, C = ops.shape(x)
+    H, W, C = sizes(x, 1, 2, 3)
     x = tf.reshape(x, (-1, H // height, height, W // width, width, C))
     x = tf.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, rows, columns, height, width, C)
     return tf.reshape(x, (-1, height * width, C))
@@ -33,7 +34,7 @@ def window_reverse(
 
 def pad_to_windows(x: tf.Tensor, window_size: tuple[int, int]) -> tf.Tensor:
     """Zeros below and to the right of (B, H, W, C), up to multiples of the window."""
-    _, H, W, _ = ops.shape(x)
+    H, W = sizes(x, 1, 2)
     height, width = window_size
     return pad(x, -H % height, -W % width)
 

@@ -9,6 +9,7 @@ from vit_tf.layers.initializers import Normal
 from vit_tf.layers.module import Module
 from vit_tf.layers.relative_position import relative_position_index
 from vit_tf.layers.shift_regions import masks_between
+from vit_tf.layers.sizes import sizes
 
 
 class WindowAttention(Module):
@@ -102,7 +103,7 @@ class WindowAttention(Module):
         else:
             bias = bias + masks_between(regions, bias.dtype)[:, None]  # (K, H, N, N)
             bias = tf.gather(bias, kinds)  # (num_windows, H, N, N)
-            attn = tf.reshape(attn, (-1, *ops.shape(bias))) + bias
+            attn = tf.reshape(attn, (-1, *sizes(bias, *range(len(bias.shape))))) + bias
             attn = tf.reshape(attn, (-1, H, N, N))
         attn = self.attn_drop(self.softmax(attn), training=training)
         x = tf.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B*num_windows, N, H, D)

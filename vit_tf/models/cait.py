@@ -20,6 +20,7 @@ from vit_tf.layers.module import Module
 from vit_tf.layers.norm import LayerNorm
 from vit_tf.layers.patch_embed import PatchEmbed, check_sizes, pair
 from vit_tf.layers.pos_embed import resample_abs_pos_embed
+from vit_tf.layers.sizes import size, sizes
 from vit_tf.layers.talking_head_attn import TalkingHeadAttn
 from vit_tf.models.features import feature_take_indices
 
@@ -287,7 +288,7 @@ class Cait(keras.Model):
 
     def forward_cls(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Patch tokens (B, N, embed_dim), with the class token before them."""
-        x_cls = ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, self.embed_dim))
+        x_cls = ops.broadcast_to(self.cls_token, (size(x, 0), 1, self.embed_dim))
         for block in self.blocks_token_only:
             x_cls = block(x, x_cls, training=training)
         return ops.concatenate([x_cls, x], axis=1)
@@ -316,7 +317,7 @@ class Cait(keras.Model):
             or that list alone.
         """
         taken = feature_take_indices(self.depth, indices)
-        H, W = self.patch_embed.dynamic_feat_size(ops.shape(images)[1:3])
+        H, W = self.patch_embed.dynamic_feat_size(sizes(images, 1, 2))
         x = self._embedded(images, training)
         intermediates = []
         blocks = self.blocks[: max(taken) + 1] if intermediates_only else self.blocks
@@ -377,7 +378,7 @@ class Cait(keras.Model):
         if self.dynamic_img_size:
             pos_embed = resample_abs_pos_embed(
                 pos_embed,
-                new_size=self.patch_embed.dynamic_feat_size(ops.shape(images)[1:3]),
+                new_size=self.patch_embed.dynamic_feat_size(sizes(images, 1, 2)),
                 old_size=self.patch_embed.grid_size,
                 num_prefix_tokens=0,
             )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.adaptive_avgmax_pool import POOLS
 from vit_tf.layers.classifier import ClassifierHead
@@ -18,6 +17,7 @@ from vit_tf.layers.norm import LayerNorm
 from vit_tf.layers.patch_embed import PatchEmbed, check_sizes, pair
 from vit_tf.layers.patch_merging import PatchMerging
 from vit_tf.layers.shift_regions import shift_regions, window_kinds
+from vit_tf.layers.sizes import sizes
 from vit_tf.layers.window import pad_to_windows, window_partition, window_reverse
 from vit_tf.layers.window_attention import WindowAttention
 from vit_tf.layers.window_sizes import WindowSize, stage_window_sizes
@@ -112,7 +112,7 @@ class SwinTransformerBlock(Module):
             layer.build((None, None, self.dim))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        _, H, W, C = ops.shape(x)
+        H, W, C = sizes(x, 1, 2, 3)
         y = self._attn(self.norm1(x), training=training)
         x = x + self.drop_path1(y, training=training)
         x = tf.reshape(x, (-1, H * W, C))
@@ -124,9 +124,9 @@ class SwinTransformerBlock(Module):
         return input_shape
 
     def _attn(self, x: tf.Tensor, training: bool) -> tf.Tensor:
-        _, H, W, _ = ops.shape(x)
+        H, W = sizes(x, 1, 2)
         x = pad_to_windows(self._rolled(x, -1), self.window_size)
-        _, *padded, _ = ops.shape(x)
+        padded = sizes(x, 1, 2)
         kinds = None
         if self.regions is not None:
             kinds = window_kinds(
@@ -139,7 +139,7 @@ class SwinTransformerBlock(Module):
 
     def _rolled(self, x: tf.Tensor, sign: int) -> tf.Tensor:
         """As `tf.roll`, which TF.js does not have."""
-        _, H, W, _ = ops.shape(x)
+        H, W = sizes(x, 1, 2)
         below, right = (sign * shift for shift in self.shift_size)
         if below:
             x = tf.concat([x[:, -below % H :], x[:, : -below % H]], axis=1)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from vit_tf.layers.norm import LayerNorm
 from vit_tf.layers.patch_embed import pair
 from vit_tf.layers.patch_merging import PatchMergingV2
+from vit_tf.layers.sizes import sizes
 from vit_tf.layers.window_attention_v2 import WindowAttentionV2
 from vit_tf.models.swin_transformer import (
     ShiftedWindowTransformer,
@@ -31,7 +31,7 @@ class SwinTransformerV2Block(SwinTransformerBlock):
         self.pretrained_window_size = pair(pretrained_window_size)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        _, H, W, C = ops.shape(x)
+        H, W, C = sizes(x, 1, 2, 3)
         y = self.norm1(self._attn(x, training=training))
         x = x + self.drop_path1(y, training=training)
         x = tf.reshape(x, (-1, H * W, C))

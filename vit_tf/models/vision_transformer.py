@@ -21,6 +21,7 @@ from vit_tf.layers.parallel_block import (
 from vit_tf.layers.patch_dropout import PatchDropout
 from vit_tf.layers.patch_embed import PatchEmbed, check_sizes, pair
 from vit_tf.layers.pos_embed import resample_abs_pos_embed
+from vit_tf.layers.sizes import size, sizes
 from vit_tf.layers.spec import resolve
 from vit_tf.models.features import feature_take_indices
 
@@ -265,7 +266,7 @@ class VisionTransformer(keras.Model):
                 f"patch_drop_rate={self.patch_drop_rate}: tokens that were left out "
                 "make no feature map; expected 0 where a backbone trains"
             )
-        batch = ops.shape(images)[0]
+        batch = size(images, 0)
         x, grid = self._embedded(images, training)
         intermediates = []
         blocks = self.blocks[: max(taken) + 1] if intermediates_only else self.blocks
@@ -380,7 +381,7 @@ class VisionTransformer(keras.Model):
         x = self.patch_embed(images, training=training)
         grid = self.patch_embed.grid_size
         if self.dynamic_img_size:
-            grid = tuple(ops.shape(x)[1:3])
+            grid = sizes(x, 1, 2)
         x = self._pos_embed(x, training)
         x = self.patch_drop(x, training=training)
         return self.norm_pre(x), grid
@@ -425,8 +426,8 @@ class VisionTransformer(keras.Model):
     def _pos_embed(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         pos_embed = self.pos_embed
         if self.dynamic_img_size:
-            grid = ops.shape(x)[1:3]
-            x = tf.reshape(x, (ops.shape(x)[0], -1, self.embed_dim))
+            grid = sizes(x, 1, 2)
+            x = tf.reshape(x, (size(x, 0), -1, self.embed_dim))
             if pos_embed is not None:
                 pos_embed = resample_abs_pos_embed(
                     pos_embed,
@@ -434,7 +435,7 @@ class VisionTransformer(keras.Model):
                     old_size=self.patch_embed.grid_size,
                     num_prefix_tokens=self._num_embedded_prefix(),
                 )
-        batch = ops.shape(x)[0]
+        batch = size(x, 0)
         prefix = [
             ops.broadcast_to(token, (batch, *token.shape[1:]))
             for token in self._prefix_tokens()
