@@ -47,17 +47,19 @@ def compare_with_timm(
     model: keras.Model,
     images: np.ndarray,
     dtype: str,
+    each: Callable[[str], None] = lambda name: None,
 ) -> list[Report]:
     """Every layer's output, ours against timm's, unless parity is off.
 
-    Ours are compared as they come: only timm's are kept, from `timm_outputs`.
+    Ours are compared as they come: only timm's are kept, from `timm_outputs`. `each` is
+    called once a layer is compared, with its name.
 
     Raises:
         ParityError: if a layer differs.
     """
     if not config.parity.enabled:
         return []
-    layers = layer_report(reference, model, images, dtype)
+    layers = layer_report(reference, model, images, dtype, each)
     layers.check()
     return [layers]
 
@@ -67,15 +69,18 @@ def layer_report(
     model: keras.Model,
     images: np.ndarray,
     dtype: str,
+    each: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Every layer's output, ours against timm's, whatever comes of it."""
-    diffs = activations.record(
-        model,
-        images.astype(dtype),
-        each=lambda name, output: layer_diff(name, reference, output),
-    )
-    title = f"layers in {dtype}"
-    return report(reference, diffs, TOLERANCES[dtype], title, with_timm=True)
+    names = list(reference)
+
+    def compared(name: str, output: np.ndarray) -> LayerDiff:
+        diff = layer_diff(name, reference, output)
+        each(name)
+        return diff
+
+    diffs = activations.record(model, images.astype(dtype), compared)
+    return report(names, diffs, TOLERANCES[dtype], f"layers in {dtype}", with_timm=True)
 
 
 def prove_in_float64(

@@ -163,11 +163,15 @@ def layer_diff(
         return LayerDiff(name, np.nan, np.nan, "not in the reference")
     expected = reference[name]
     if candidate is None:
-        return LayerDiff(name, np.nan, np.nan, "not in the candidate")
+        return _not_in_the_candidate(name)
     if expected.shape != candidate.shape:
         problem = f"shape {candidate.shape}, {expected.shape} expected"
         return LayerDiff(name, np.nan, np.nan, problem)
     return LayerDiff(name, *_largest(expected.reshape(-1), candidate.reshape(-1)))
+
+
+def _not_in_the_candidate(name: str) -> LayerDiff:
+    return LayerDiff(name, np.nan, np.nan, "not in the candidate")
 
 
 def _largest(expected: np.ndarray, candidate: np.ndarray) -> tuple[float, float]:
@@ -186,17 +190,15 @@ def _largest(expected: np.ndarray, candidate: np.ndarray) -> tuple[float, float]
 
 
 def report(
-    reference: Mapping[str, np.ndarray],
+    reference: Iterable[str],
     diffs: Mapping[str, LayerDiff],
     tolerance: float,
     title: str = "parity",
     with_timm: bool = False,
 ) -> Report:
-    """A report in the reference's order, from differences taken one by one."""
-    missing = {n: layer_diff(n, reference, None) for n in reference if n not in diffs}
-    complete = {**missing, **diffs}
-    order = list(reference) + [n for n in diffs if n not in reference]
-    layers = tuple(complete[name] for name in order)
+    """A report from differences taken one by one, in the order of the reference."""
+    missing = {name: _not_in_the_candidate(name) for name in reference}
+    layers = tuple({**missing, **diffs}.values())
     return Report(layers, tolerance, title, with_timm)
 
 
