@@ -18,10 +18,11 @@ from vit_tf.checkpoints.random import RANDOM
 # one process, 1.5 for deit_small_patch16_224 (0.09), 2.1 for vit_base_patch16_224
 # (0.35) and 3.0 for it with a .keras file. `python benchmarks/conversion.py`: 3.2 for
 # vit_large_patch16_224 (1.2). More tokens need more, as what their layers give waits to
-# be compared, and as attention of every block is read back: 3.7 for the second of
-# vit_base_patch8_224 (0.35) from an .npz, where all attention of an image is 0.36.
+# be compared, and as attention of every block is read back: 4.2 for the second of
+# vit_base_patch8_224 (0.35) from an .npz (`python benchmarks/scale.py`), where all
+# attention of an image is 0.36.
 BASE_MEMORY = 1_500_000_000
-ATTENTIONS = 4
+ATTENTIONS = 5
 MEMORY_PER_WEIGHT_BYTE = 3.5
 WHILE_COMPARED = 2  # instead of that: as yet the model is not written
 # What a bundle has beside its weights: graphs, and the files that describe it.
