@@ -43,6 +43,19 @@ def close(found, expected) -> bool:
     return np.abs(np.asarray(found) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_what_timm_gave_is_let_go_once_compared(tmp_path, monkeypatch):
+    timm_outputs, given = proof.timm_outputs, []
+
+    def kept(*arguments):
+        given.append(timm_outputs(*arguments))
+        assert len(given[-1]) > 30
+        return given[-1]
+
+    monkeypatch.setattr(proof, "timm_outputs", kept)
+    pipeline.convert(micro_config(NAMES[0]), tmp_path / "micro", checkpoint="random:3")
+    assert given == [{}]
+
+
 def test_it_says_what_was_proven(converted):
     conversion, _ = converted
     proof = json.loads((conversion.directory / bundle.PARITY).read_text())

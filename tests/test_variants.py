@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -140,9 +141,18 @@ def test_every_layer_is_timms(variant, model, original, dtype):
     if dtype == "float32":
         original = proof.original(config, tensors, dtype)
         model = proof.filled(config, tensors, dtype)
-    reference = original.record(images.astype(dtype))
-    report = proof.layer_report(reference, model, images, dtype)
+    ran, compared = Counter(), Counter()  # how often, by name
+
+    def keep(name, output):
+        ran[name] += 1
+        return output
+
+    reference = original.record(images.astype(dtype), keep)
+    report = proof.layer_report(
+        reference, model, images, dtype, lambda name: compared.update([name])
+    )
     report.check()
+    assert compared == ran  # by which a conversion lets timm's outputs go
     assert report.passed
     assert report.tolerance == {"float32": 1e-5, "float64": 1e-10}[dtype]
     names = {diff.name for diff in report.layers}

@@ -222,9 +222,7 @@ def _compared(
     Raises:
         ParityError: if one differs.
     """
-    runs: Counter[str] = (
-        Counter()
-    )  # some layers run twice, as `head_drop` for two heads
+    runs: Counter[str] = Counter()  # some layers run twice: `head_drop`, for two heads
 
     with temporary_disk(proof.IN_MEMORY) as disk:
 

@@ -25,7 +25,7 @@ class HeadLinear(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         rows = tf.reshape(x, (x.shape[0], -1))  # (H, ...) -> (H, everything else)
-        mixed = tf.reshape(tf.matmul(self.weight, rows), sizes(x, *range(len(x.shape))))
+        mixed = tf.reshape(tf.matmul(self.weight, rows), sizes(x))
         # in this order no converter fuses a bias along rows, which TF.js refuses
         return mixed + tf.reshape(self.bias, (-1, *(1 for _ in x.shape[1:])))
 

@@ -72,7 +72,7 @@ def resample(
     Returns:
         (B, new height, new width, C), of the same dtype.
     """
-    B, H, W, C = sizes(x, 0, 1, 2, 3)
+    B, H, W, C = sizes(x)
     known = all(isinstance(size, int) for size in (H, W, *new_size))
     if known and tuple(new_size) == (H, W):
         return x

@@ -6,11 +6,12 @@ Size = int | tf.Tensor  # a number, or a scalar int32 where only the graph knows
 
 
 def sizes(x: tf.Tensor, *axes: int) -> tuple[Size, ...]:
-    """How long each of `axes` is.
+    """How long each of `axes` is; by default, of all.
 
     As `keras.ops.shape`, but that TensorFlow computes only what is asked for and not
     known: one layer after the other, that takes as long as a small model's arithmetic.
     """
+    axes = axes or tuple(range(len(x.shape)))
     known = [x.shape[axis] for axis in axes]
     if None not in known:
         return tuple(known)

@@ -103,7 +103,7 @@ class WindowAttention(Module):
         else:
             bias = bias + masks_between(regions, bias.dtype)[:, None]  # (K, H, N, N)
             bias = tf.gather(bias, kinds)  # (num_windows, H, N, N)
-            attn = tf.reshape(attn, (-1, *sizes(bias, *range(len(bias.shape))))) + bias
+            attn = tf.reshape(attn, (-1, *sizes(bias))) + bias
             attn = tf.reshape(attn, (-1, H, N, N))
         attn = self.attn_drop(self.softmax(attn), training=training)
         x = tf.transpose(tf.matmul(attn, v), (0, 2, 1, 3))  # (B*num_windows, N, H, D)
