@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -60,12 +61,15 @@ def read_source(name: str) -> NotebookNode:
     return notebook
 
 
-def run(notebook: NotebookNode, network: Mapping[str, str] = OFFLINE) -> NotebookNode:
+def run(
+    notebook: NotebookNode, network: Mapping[str, str] = OFFLINE, **options: Any
+) -> NotebookNode:
     """The notebook with what its cells give, in a folder of its own.
 
     Args:
         notebook: As `read_source` gives it; it stays as it is.
         network: Environment variables that say what of a network there is.
+        options: Further ones of `NotebookClient`.
 
     Raises:
         CellExecutionError: if a cell raises an error.
@@ -80,6 +84,7 @@ def run(notebook: NotebookNode, network: Mapping[str, str] = OFFLINE) -> Noteboo
             extra_arguments=["--log-level=ERROR"],
             record_timing=False,
             coalesce_streams=True,
+            **options,
         )
         client.execute(env={**os.environ, **SETTINGS, **network})
     notebook.metadata = about  # the kernel has added to it

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import micro_config
+from micro import micro_config
 
 from vit_tf import pipeline
 from vit_tf.export import accuracy, bundle

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import micro_config
 from fake_server import Served, serving
 from kinds_in_one import KINDS, images, micro_model
+from micro import micro_config
 
 from vit_tf import pipeline
 from vit_tf.export import saved_model

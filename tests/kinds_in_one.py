@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from conftest import random_tensors, smallest_config
+from micro import random_tensors, smallest_config
 
 from vit_tf import proof
 from vit_tf.export import saved_model

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import timm.layers.patch_embed as timm_patch_embed
-from conftest import MICRO, micro_config
+from micro import MICRO, micro_config
 from timm.models import adapt_input_conv as timms_adapt_input_conv
 from timm.models import load_pretrained
 from timm.models.vision_transformer_hybrid import checkpoint_filter_fn

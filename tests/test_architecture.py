@@ -179,7 +179,7 @@ def test_private_interfaces_are_not_imported():
 
 
 def test_models_bundles_and_training_need_neither_torch_nor_timm(tmp_path):
-    from conftest import MICRO, micro_config
+    from micro import MICRO, micro_config
 
     from vit_tf import pipeline
 

@@ -7,7 +7,7 @@ import json
 import shutil
 
 import pytest
-from conftest import MICRO
+from micro import MICRO
 
 from vit_tf.batch import driver, ledger, serial, summary, work
 from vit_tf.batch.attempt import Failure

@@ -16,7 +16,7 @@ from collections import Counter
 import numpy as np
 import psutil
 import safetensors.numpy
-from conftest import MICRO, micro_config, random_tensors
+from micro import MICRO, micro_config, random_tensors
 
 import convert_all_models
 import vit_tf
@@ -29,7 +29,7 @@ CHANNELS = 4  # how such images are stored is not known: a bundle has fewer grap
 RANDOM = {f"model.{n}": v for n, v in {**MICRO, "in_chans": CHANNELS}.items()}
 EATS = {"model.num_classes": 6_000_000, "model.img_size": 1536}
 FILE = {"model.num_heads": MICRO["num_heads"]}  # what no tensor tells
-TIMEOUT = 45  # seconds: more than a good one takes on a slow machine with other work
+TIMEOUT = 25  # seconds: more than a good one takes on a slow machine with other work
 BATCHS = (".working", "ledger.jsonl")  # its own files in the folder
 REASONS = {
     "truncated": "CorruptCheckpointError: ",

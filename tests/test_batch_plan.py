@@ -5,7 +5,7 @@ import shutil
 from collections import namedtuple
 
 import pytest
-from conftest import MICRO
+from micro import MICRO
 
 from vit_tf.batch import estimate, plan
 from vit_tf.batch.jobs import Job

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 import ray
 import safetensors.numpy
-from conftest import MICRO, micro_config, random_tensors
+from micro import MICRO, micro_config, random_tensors
 from test_convert_all_models import ended, manifest
 
 import convert_all_models

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import micro_config, random_tensors
+from micro import micro_config, random_tensors
 
 from vit_tf import pipeline, proof
 from vit_tf.activations import replaced_calls

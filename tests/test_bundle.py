@@ -1,15 +1,14 @@
 """A written bundle, read in every way that it promises."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config, random_tensors, smallest_config
+from micro import micro_config, random_tensors, smallest_config
 
 import vit_tf
 from vit_tf import activations, mapping, models, pipeline, proof
@@ -192,10 +191,7 @@ for name in ("serving_default", "features", "attention"):
     outputs = {k: v.numpy() for k, v in loaded.signatures[name](images).items()}
     np.savez(f"{directory}/../{name}.npz", **outputs)
 """
-    subprocess.run(
-        [sys.executable, "-c", code, str(conversion.directory)],
-        check=True, capture_output=True, cwd=conversion.directory.parent,
-    )  # fmt: skip
+    forked.run("-c", code, conversion.directory, imported=forked.TENSORFLOW, check=True)
     for signature, outputs in verify.expected_outputs(model, images(3)).items():
         found = np.load(conversion.directory.parent / f"{signature}.npz")
         for name, output in outputs.items():
@@ -209,10 +205,7 @@ def test_load_takes_the_keras_file_in_a_fresh_process(converted):
 import sys, vit_tf
 print(type(vit_tf.load(sys.argv[1])).__name__)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    done = forked.run("-c", code, path, imported=forked.TENSORFLOW, check=True)
     assert done.stdout.strip() == type(model).__name__
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config, random_tensors
+from micro import micro_config, random_tensors
 from vit_tf.configs import cait
 
 import vit_tf

@@ -2,20 +2,18 @@
 
 import dataclasses
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
-from conftest import micro_config
 from huggingface_hub import ModelCard
 from kagglesdk.models.types.model_api_service import (
     ApiCreateModelInstanceRequestBody,
     ApiCreateModelRequest,
 )
+from micro import micro_config
 from test_i1k_results import PORTED, PREDICTIONS, prediction
 
 import vit_tf
@@ -90,12 +88,9 @@ def test_code_runs_as_pasted(folder, cards):
     code.append(blocks(card.hugging_face(one, "org/one"))[0])
     code.append(blocks(card.kaggle(one, "me/vit/tensorFlow2/tiny")["usage"])[0])
     root = Path(vit_tf.__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", RUNS, root, json.dumps(HANDLES)],
-        input=json.dumps(code), cwd=folder, capture_output=True, text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    pasted, handles = json.dumps(code), json.dumps(HANDLES)
+    arguments = ["-c", RUNS, root, handles]
+    forked.run(*arguments, input=pasted, cwd=folder, as_traced=True, check=True)
 
 
 def test_every_rendering_has_the_same_code(cards):

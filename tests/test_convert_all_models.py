@@ -3,12 +3,11 @@
 import importlib.util
 import json
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import pytest
-from conftest import MICRO
+from micro import MICRO
 
 import convert_all_models
 import vit_tf
@@ -73,9 +72,7 @@ def test_a_killed_batch_goes_on(tmp_path):
     rows = manifest(tmp_path / "m.jsonl", ["a", "b", "c"])
     out = tmp_path / "out"
     script = convert_all_models.__file__
-    process = subprocess.Popen(
-        [sys.executable, script, rows, f"--out={out}"], stderr=subprocess.DEVNULL
-    )
+    process = forked.Popen(script, rows, f"--out={out}")
     while not (out / "a" / "saved_model.pb").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

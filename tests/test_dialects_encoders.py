@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import timm
-from conftest import random_tensors
 from dialect_check import SIZE, assert_equal, assert_same, randomised, translated
+from micro import random_tensors
 from timm.models import vision_transformer, vision_transformer_hybrid
 
 from vit_tf import models, source

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import timm
-from conftest import micro_config, random_tensors
 from dialect_check import assert_equal, assert_same, translated
+from micro import micro_config, random_tensors
 from timm.models.vision_transformer import checkpoint_filter_fn
 
 from vit_tf import models, source

@@ -1,16 +1,15 @@
 """One SavedModel, and every way to load it."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from cli import tree
-from conftest import micro_config
+from micro import micro_config
 
 import vit_tf
 from vit_tf import pipeline
@@ -44,14 +43,12 @@ def logits(bundles):
     return tf.saved_model.load(str(bundles / "plain"))(IMAGES).numpy()
 
 
-def fresh(code: str, *arguments: object) -> str:
+def fresh(code: str, *arguments: object, as_traced: bool = False) -> str:
     """What Python code prints in a process of its own, which knows nothing of us."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True, text=True, cwd="/",
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    done = forked.run(
+        "-c", code, *arguments,
+        imported=forked.TENSORFLOW, cwd="/", as_traced=as_traced, check=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -141,7 +138,7 @@ named = hub.KerasLayer(
 assert np.array_equal(named(images), features)
 assert not [name for name in ("torch", "timm", "vit_tf") if name in sys.modules]
 """
-    fresh(code, bundles)
+    fresh(code, bundles, as_traced=True)
     assert close(np.load(bundles / "found.npy"), logits)
 
 
@@ -154,14 +151,15 @@ def test_a_layer_of_a_keras_model(bundles, logits):
 
 
 def test_the_command_line_of_tensorflow(bundles, logits, tmp_path):
-    tool = [Path(sys.executable).with_name("saved_model_cli")]
+    tool = Path(sys.executable).with_name("saved_model_cli")
     which = ["--dir", str(bundles / "plain"), "--tag_set", "serve"]
     which += ["--signature_def", "serving_default"]
     inputs = ["--inputs", f"images={bundles / 'images.npy'}"]
     said = []
     for command in (["show"], ["run", "--outdir", str(tmp_path), *inputs]):
-        done = subprocess.run([*tool, *command, *which], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        done = forked.run(
+            tool, *command, *which, imported=forked.TENSORFLOW, check=True
+        )
         said.append(done.stdout)
     assert "inputs['images'] tensor_info" in said[0]
     assert "shape: (-1, 32, 32, 3)" in said[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cli import MICRO, refused
-from conftest import micro_config, random_tensors
+from micro import micro_config, random_tensors
 from safetensors.numpy import save_file
 
 import vit_tf

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from conftest import micro_config
 from explain_reference import images_of, pair, timm_attention
+from micro import micro_config
 
 from vit_tf import models
 from vit_tf.explain import attention_maps

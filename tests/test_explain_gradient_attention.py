@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from conftest import micro_config
 from explain_reference import images_of, pair, timm_gradients
+from micro import micro_config
 
 from vit_tf import models
 from vit_tf.explain import gradient_attention

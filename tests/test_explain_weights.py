@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import micro_config
 from explain_reference import pair
+from micro import micro_config
 
 from vit_tf import models
 from vit_tf.explain import patch_filters, pos_embed_similarity

@@ -7,11 +7,10 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import bundles
+import forked
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,6 +39,7 @@ RECIPE = dict(
     drop_path=0.2, model_ema_decay=0.9, clip_grad=1.0, val_share=0.2,
 )  # fmt: skip
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 
 def recipe(**fields):
@@ -125,8 +125,9 @@ def test_a_run_that_was_killed_twice_goes_on_to_the_same_losses(
     arguments = dict(bundle=str(bundle), data=str(data), out=str(out))
     arguments["recipe"] = recipe().to_dict()
     for kill in ((1, 2), (2, 0)):  # epoch and batch, of 3 and 3
-        script = [sys.executable, HERE / "killed_finetuning.py"]
-        done = subprocess.run([*script, json.dumps(arguments | {"kill": kill})])
+        script = HERE / "killed_finetuning.py"
+        told = json.dumps(arguments | {"kill": kill})
+        done = forked.run(script, told, as_traced=True)
         assert done.returncode == -signal.SIGKILL
         assert not out.exists()
         assert len(history(tmp_path / "killed.training")) == kill[0]
@@ -146,11 +147,8 @@ def on_devices(bundle, data, tmp_path_factory):
     arguments = dict(bundle=str(bundle), data=str(data))
     arguments["out"] = str(tmp_path_factory.mktemp("devices"))
     arguments["recipe"] = recipe(**fields).to_dict()
-    done = subprocess.run(
-        [sys.executable, HERE / "mirrored_finetuning.py", json.dumps(arguments)],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    script = HERE / "mirrored_finetuning.py"
+    done = forked.run(script, json.dumps(arguments), as_traced=True, check=True)
     return fields, *json.loads(done.stdout).values()
 
 
@@ -170,7 +168,7 @@ def test_two_workers_have_the_losses_of_one(on_devices, bundle, data, tmp_path):
     """Two processes run the same command; the first writes the bundle."""
     fields, one, _ = on_devices
     out = tmp_path / "two"
-    command = [sys.executable, "-m", "vit_tf.finetune", "--strategy=multi_worker"]
+    command = ["-m", "vit_tf.finetune", "--strategy=multi_worker"]
     command += [f"--bundle={bundle}", f"--data={data}", f"--out={out}"]
     command += [f"--config.{k}={v}" for k, v in (RECIPE | fields).items()]
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
@@ -179,19 +177,15 @@ def test_two_workers_have_the_losses_of_one(on_devices, bundle, data, tmp_path):
         for index in range(2)
     ]
     workers = [
-        subprocess.Popen(
-            command, cwd=HERE.parent, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "TF_CONFIG": json.dumps(task)},
-        )
+        forked.Popen(*command, env={**os.environ, "TF_CONFIG": json.dumps(task)})
         for task in tasks
-    ]  # fmt: skip
-    said = [worker.communicate() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
+    ]
+    codes = [worker.wait() for worker in workers]
+    assert codes == [0, 0], [worker.stderr for worker in workers]
     assert_same_losses(one, history(tmp_path / "two.training"))
     assert bundle_files.is_bundle(out)
-    assert "held out  top-1" in said[0][0]
-    assert "top-1" not in said[1][0]
+    assert "held out  top-1" in workers[0].stdout
+    assert "top-1" not in workers[1].stdout
 
 
 def test_several_workers_have_to_be_named(bundle, data, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import random_tensors
+from micro import random_tensors
 
 from vit_tf import mapping, models, proof
 from vit_tf.training import create_optimizer, set_grad_checkpointing

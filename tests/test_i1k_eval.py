@@ -2,20 +2,19 @@
 
 import itertools
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import PIL
 import pytest
 import tensorflow as tf
-from conftest import micro_config
 from i1k_images import InMemory, encoded, in_memory, write_folder
+from micro import micro_config
 from PIL import Image
 
 from i1k_eval import evaluate as command
@@ -74,12 +73,7 @@ def digits_bundle(tmp_path_factory):
 
 
 def run_command(*arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "i1k_eval.evaluate", *map(str, arguments)],
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return forked.run("-m", "i1k_eval.evaluate", *arguments, check=True).stdout
 
 
 def refused(*arguments: object) -> str:
@@ -374,17 +368,14 @@ def test_a_killed_run_goes_on_and_needs_neither_torch_nor_pillow(
     command.run(["evaluate", *arguments, f"--out={tmp_path / 'unbroken'}"])  # as traced
     unbroken = (tmp_path / "unbroken/digits/predictions.jsonl").read_bytes()
     file = tmp_path / "killed/digits/predictions.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *arguments, f"--out={tmp_path / 'killed'}"],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    arguments_of_all = [*arguments, f"--out={tmp_path / 'killed'}"]
+    process = forked.Popen("-c", KILLED, *arguments_of_all, imported=forked.TENSORFLOW)
     while process.poll() is None:
         if file.exists() and file.read_bytes().count(b"\n") > 20:
-            os.kill(process.pid, signal.SIGKILL)
+            process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.002)
-    _, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors
+    assert process.wait() == -signal.SIGKILL, process.stderr
     assert 20 < file.read_bytes().count(b"\n") < 121
     command.run(["evaluate", *arguments, f"--out={tmp_path / 'killed'}"])
     assert file.read_bytes() == unbroken

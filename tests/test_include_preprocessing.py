@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import MICRO, micro_config
+from micro import MICRO, micro_config
 
 import vit_tf
 from vit_tf import pipeline, reference

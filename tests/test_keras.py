@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import MICRO, micro_config, random_tensors
+from micro import MICRO, micro_config, random_tensors
 
 import vit_tf
 from vit_tf import mapping, models, proof, source

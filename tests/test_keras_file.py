@@ -9,7 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import micro_config, random_tensors
+from micro import micro_config, random_tensors
 from test_checkpoints import assert_same
 
 from vit_tf import checkpoints, keras_file, mapping, models

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import micro_config, random_tensors
+from micro import micro_config, random_tensors
 
 from vit_tf import mapping, models, proof
 from vit_tf.mapping import MappingError, assign, entries, extract

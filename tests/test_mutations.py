@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import micro_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from micro import micro_config
 from safetensors.numpy import save
 from test_checkpoints import ARRAYS, Hostile, legacy, npz, saved
 

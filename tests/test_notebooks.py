@@ -5,8 +5,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import forked
 import nbformat
 import pytest
+from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
@@ -104,9 +106,18 @@ def test_a_notebook_opens_itself_in_colab(name):
     assert REPOSITORY in setup.source
 
 
+class Kernels(AsyncKernelManager):
+    """Kernels in processes that need not import TensorFlow, torch and timm."""
+
+    def format_kernel_cmd(self, extra_arguments=None):
+        _, *arguments = super().format_kernel_cmd(extra_arguments)
+        return forked.command(*arguments[arguments.index("-m") :])
+
+
 @every_notebook
 def test_a_notebook_gives_offline_what_is_committed(name):
-    pair, found = committed(name), refresh.run(refresh.read_source(name))
+    source = refresh.read_source(name)
+    pair, found = committed(name), refresh.run(source, kernel_manager_class=Kernels)
     for cell, again in zip(code_cells(pair), code_cells(found), strict=True):
         assert [said(o) for o in again.outputs] == [said(o) for o in cell.outputs]
 

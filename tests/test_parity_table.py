@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import subprocess
-import sys
 
+import forked
 import pytest
 
 from vit_tf import models
@@ -24,8 +24,7 @@ ROW = Row(
 
 
 def run_module(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "vit_tf.parity", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked.run("-m", "vit_tf.parity", *arguments)
 
 
 def test_small_models_are_compared_and_the_page_names_the_command(tmp_path):

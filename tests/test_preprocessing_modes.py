@@ -3,10 +3,9 @@
 import functools
 import hashlib
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
+import forked
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -208,10 +207,9 @@ def in_a_fresh_process(functions, chosen, folder):
     files = [folder / f"{number}" for number in range(len(chosen))]
     for file, sample in zip(files, chosen, strict=True):
         file.write_bytes(sample.encoded)
-    command = [sys.executable, "-c", LOADER, folder / "saved", *files]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    rows = map(str.split, run.stdout.splitlines())
+    arguments = [LOADER, folder / "saved", *files]
+    done = forked.run("-c", *arguments, imported=forked.TENSORFLOW, check=True)
+    rows = map(str.split, done.stdout.splitlines())
     return {name: digests for name, *digests in rows}
 
 

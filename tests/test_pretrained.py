@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,13 +33,13 @@ def run(folder, endpoint, *commands: list[str]) -> list[Result]:
         "HF_HOME": str(folder / "cache"),
         "HF_HUB_DISABLE_XET": "1",
     }
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests/cli.py"],
+    done = forked.run(
+        ROOT / "tests/cli.py",
+        imported=forked.TENSORFLOW,  # the hub's client reads where it is at its import
         input=json.dumps(commands),
         env=environment,
         cwd=folder,
-        capture_output=True,
-        text=True,
+        as_traced=True,
         check=True,
     )
     return [Result(**result) for result in json.loads(done.stdout)]

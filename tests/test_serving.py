@@ -1,13 +1,12 @@
 """Bundles that take images as they are stored."""
 
 import json
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config
+from micro import micro_config
 
 import vit_tf
 from vit_tf import pipeline, reference
@@ -127,8 +126,8 @@ file = tf.io.encode_png(image)
 print(loaded.signatures["serving_bytes"](images=file[None])["labels"].numpy().tolist())
 assert "vit_tf" not in sys.modules and "torch" not in sys.modules
 """
-    command = [sys.executable, "-c", code, str(conversion.directory)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    folder = conversion.directory
+    done = forked.run("-c", code, folder, imported=forked.TENSORFLOW, check=True)
     loaded = tf.saved_model.load(str(conversion.directory))
     image = (np.arange(7500) % 251).astype(np.uint8).reshape(1, 50, 50, 3)
     labels = loaded.signatures["serving_uint8"](images=tf.constant(image))["labels"]

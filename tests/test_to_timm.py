@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cli import ROOT, tree
-from conftest import MICRO, micro_config, random_tensors
+from micro import MICRO, micro_config, random_tensors
 from safetensors.numpy import load_file, save_file
 
 import vit_tf

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bundles import shared
-from conftest import MICRO, micro_config, random_tensors
+from micro import MICRO, micro_config, random_tensors
 from PIL import Image
 
 import vit_tf

@@ -1,14 +1,13 @@
 """What an optimizer is told of each variable, and what Keras does with it."""
 
-import subprocess
-import sys
 import types
 
+import forked
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config
+from micro import micro_config
 from timm.utils import ModelEmaV3
 
 import vit_tf
@@ -148,10 +147,7 @@ def replica():
 tf.function(lambda: strategy.run(replica))()
 print(*weight.numpy().round(4))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = forked.run("-c", code, check=True)
     assert done.stdout == "2.4 3.2\n"  # a step of length 1 in the direction (3, 4)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import micro_config, random_tensors
+from micro import micro_config, random_tensors
 from training import batches, errors, fit, torch_loop
 
 from vit_tf import models, proof

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import random_tensors
+from micro import random_tensors
 
 import vit_tf
 from vit_tf import mapping, models, proof, source

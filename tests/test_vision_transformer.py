@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config, random_tensors
+from micro import micro_config, random_tensors
 
 from vit_tf import mapping, models, proof
 from vit_tf.layers.patch_dropout import PatchDropout

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import micro_config, random_tensors, smallest_config
+from micro import micro_config, random_tensors, smallest_config
 
 from vit_tf import pipeline, proof
 from vit_tf.export import saved_model
