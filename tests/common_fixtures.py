@@ -105,9 +105,10 @@ def model(config, tensors):
 
 
 @pytest.fixture(scope="session")
-def every_kind(tmp_path_factory):
-    """A SavedModel that is one model of every kind, and these by name."""
-    from kinds_in_one import save
+def kinds(request, tmp_path_factory):
+    """A SavedModel that is models of several kinds in one, and these by name."""
+    from kinds_in_one import KINDS, SOME, save
 
-    directory = tmp_path_factory.mktemp("every_kind") / "saved_model"
-    return directory, save(directory)
+    every = request.config.getoption("every_kind")
+    directory = tmp_path_factory.mktemp("kinds") / "saved_model"
+    return directory, save(directory, KINDS if every else SOME)

@@ -16,6 +16,14 @@ if WORKER:
         os.environ.setdefault(_variable, "1")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--every_kind",
+        action="store_true",
+        help="ONNX and TensorFlow.js of a model of every kind, not of some",
+    )
+
+
 def pytest_configure(config):
     """Imports TensorFlow, torch and timm where tests run.
 

@@ -3,9 +3,9 @@
     python -m pytest tests/every_mode.py --numprocesses=2
 
 It takes as long as all the others together, so it is run by name. Among those,
-`test_preprocessing_pixels.py` has images of a quarter of the sizes by every
-preprocessing, and `test_preprocessing_modes.py` one of each size in each way, and every
-image in a graph.
+`test_preprocessing_pixels.py` has images of a quarter of the sizes by a third of the
+preprocessings, and `test_preprocessing_modes.py` one of each size in each way, and
+every image in a graph.
 """
 
 import pytest

@@ -155,7 +155,11 @@ def _stand_for(*arguments: str) -> int:
     process = Popen(*arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: process.send_signal(number))
-    return process.wait()
+    if (code := process.wait()) < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
 
 
 @functools.cache

@@ -1,5 +1,9 @@
-"""Micro models of every kind in one SavedModel: a slow converter runs once for all."""
+"""Micro models of several kinds in one SavedModel: slow converters run once for all.
 
+python -m pytest tests/test_format_onnx.py tests/test_format_tfjs.py --every_kind
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -18,6 +22,7 @@ KINDS = (
     "vit_tiny_r_s16_p8_224",
     "vit_small_resnet26d_224",
 )
+SOME = ("cait_xxs24_224", "swinv2_tiny_window8_256", "vit_tiny_r_s16_p8_224")
 SIZE = 64  # pixels
 
 
@@ -26,15 +31,15 @@ def micro_model(name: str, dtype: str = "float32") -> keras.Model:
     return proof.filled(config, random_tensors(config), dtype)
 
 
-def save(folder: Path) -> dict[str, keras.Model]:
-    """Writes a SavedModel whose logits are those of every kind, in a row.
+def save(folder: Path, kinds: Sequence[str]) -> dict[str, keras.Model]:
+    """Writes a SavedModel whose logits are those of all these kinds, in a row.
 
     Returns:
         The models, each of which gives as many.
     """
     parts = tf.Module()
     parts.loaded, found = [], {}
-    for name in KINDS:
+    for name in kinds:
         found[name] = micro_model(name)
         own = folder.with_name(f"{folder.name}-{name}")
         saved_model.save(found[name], own)

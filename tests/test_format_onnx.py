@@ -9,16 +9,16 @@ from vit_tf.export.formats import onnx
 
 
 @pytest.fixture(scope="module")
-def written(every_kind, tmp_path_factory):
+def written(kinds, tmp_path_factory):
     """A file, and the models that are in it."""
-    saved_model, models = every_kind
+    saved_model, models = kinds
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     onnx.write(saved_model, path)
     return path, models
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_every_kind_gives_its_logits(written, batch):
+def test_each_kind_gives_its_logits(written, batch):
     path, models = written
     found = errors(onnx.run(path, images(batch)), images(batch), models)
     assert max(found.values()) < 1e-6, found

@@ -17,23 +17,23 @@ ACTIVATIONS = {"Relu", "Relu6", "Elu", "LeakyRelu", "Sigmoid", "Prelu"}  # TF.js
 
 
 @pytest.fixture(scope="module")
-def written(every_kind, tmp_path_factory):
+def written(kinds, tmp_path_factory):
     """A folder, and the models that are in it."""
-    saved_model, models = every_kind
+    saved_model, models = kinds
     path = tmp_path_factory.mktemp("tfjs") / "tfjs"
     tfjs.write(saved_model, path)
     return path, models
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_every_kind_gives_its_logits(written, batch):
+def test_each_kind_gives_its_logits(written, batch):
     path, models = written
     found = errors(tfjs.run(path, images(batch)), images(batch), models)
     assert max(found.values()) < 1e-6, found
 
 
-def test_two_writes_are_equal(written, every_kind, tmp_path):
-    tfjs.write(every_kind[0], tmp_path / "again")
+def test_two_writes_are_equal(written, kinds, tmp_path):
+    tfjs.write(kinds[0], tmp_path / "again")
     folders = written[0], tmp_path / "again"
     contents = [{p.name: p.read_bytes() for p in f.iterdir()} for f in folders]
     assert contents[0] == contents[1]
@@ -70,8 +70,8 @@ def test_what_the_converter_refuses_is_said_and_nothing_stays(tmp_path):
     assert not {"tensorflowjs", "jax"} & set(sys.modules)
 
 
-def test_weights_that_no_protobuf_holds_are_refused(every_kind, tmp_path, monkeypatch):
+def test_weights_that_no_protobuf_holds_are_refused(kinds, tmp_path, monkeypatch):
     monkeypatch.setattr(own_process, "LARGEST", 1000)
     message = r"^tensorflowjs: \d+ bytes of weights found, less than 1000 expected"
     with pytest.raises(ValueError, match=message):
-        tfjs.write(every_kind[0], tmp_path / "tfjs")
+        tfjs.write(kinds[0], tmp_path / "tfjs")
