@@ -1,8 +1,8 @@
 """Commands of Python in processes that need not import what others have imported.
 
-A process that is started spends most of a test on its imports: TensorFlow's take five
-seconds, a conversion's ten. Here one process imports them, and forks for each command:
-TensorFlow starts no thread before it computes something.
+A process that is started spends most of a test on its imports of TensorFlow, torch and
+timm. Here one process imports them, and forks for each command, which is safe as long
+as TensorFlow computes nothing: until then it starts no thread.
 
     forked.run("-m", "vit_tf.parity", "--all")
     forked.run("-c", code, folder, imported=forked.TENSORFLOW)
@@ -34,10 +34,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TENSORFLOW = "tensorflow"  # and nothing of ours, neither torch nor timm
-EVERYTHING = "everything"
+TIMM = "timm"  # torch, too, and of ours what lets timm be imported
 IMPORTED = {  # each has what those before it have, too
     TENSORFLOW: ["tensorflow", "keras"],
-    EVERYTHING: ["vit_tf.pipeline", "vit_tf.finetune.run", "i1k_eval.evaluation"],
+    TIMM: ["vit_tf.reference"],
 }
 HIDDEN = ("matplotlib", "sklearn")  # from Keras: a kernel says how figures are drawn
 STREAMS = ("stdin", "stdout", "stderr")
@@ -55,20 +55,22 @@ class Popen:
         env: Its environment: this process's, if not given.
         as_traced: Whether its graphs run without being rewritten, as those of the
             fixture `graphs_as_traced`.
+        server: The folder of a server: this process's, if not given.
     """
 
     def __init__(
         self,
         *arguments: object,
-        imported: str = EVERYTHING,
+        imported: str = TIMM,
         input: str = "",
         cwd: os.PathLike | str = ".",
         env: Mapping[str, str] = os.environ,
         as_traced: bool = False,
+        server: Path | None = None,
     ):
         self.args = [str(argument) for argument in arguments]
         self.returncode: int | None = None
-        server = _server()
+        server = server or _server()
         self._folder = Path(tempfile.mkdtemp(dir=server))
         for name, text in zip(STREAMS, (input, "", ""), strict=True):
             (self._folder / name).write_text(text)
@@ -151,8 +153,8 @@ def command(*arguments: object) -> list[str]:
     return [*script, *map(str, arguments)]
 
 
-def _stand_for(*arguments: str) -> int:
-    process = Popen(*arguments)
+def _stand_for(server: str, *arguments: str) -> int:
+    process = Popen(*arguments, server=Path(server))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: process.send_signal(number))
     if (code := process.wait()) < 0:
@@ -219,7 +221,8 @@ def _serve(listeners: list[socket.socket]) -> Path | None:
 def _asked(connection: socket.socket) -> Path:
     """Forks once more, to tell what becomes of the command. As `_serve`."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with connection, connection.makefile("rw") as lines:
+    gone = contextlib.suppress(BrokenPipeError)  # who asked, who is told nothing then
+    with gone, connection, connection.makefile("rw") as lines:
         folder = Path(lines.readline().rstrip("\n"))
         command = os.fork()
         if not command:
@@ -265,8 +268,6 @@ def _run(folder: Path) -> None:
 if __name__ == "__main__":
     what, *given = sys.argv[1:]
     if what == "run":
-        folder, *given = given
-        _server = functools.partial(Path, folder)
         sys.exit(_stand_for(*given))
     sys.path[0] = str(ROOT)
     if asked := _serve([socket.socket(fileno=int(number)) for number in given]):

@@ -29,7 +29,7 @@ CHANNELS = 4  # how such images are stored is not known: a bundle has fewer grap
 RANDOM = {f"model.{n}": v for n, v in {**MICRO, "in_chans": CHANNELS}.items()}
 EATS = {"model.num_classes": 6_000_000, "model.img_size": 1536}
 FILE = {"model.num_heads": MICRO["num_heads"]}  # what no tensor tells
-TIMEOUT = 25  # seconds: more than a good one takes on a slow machine with other work
+TIMEOUT = 45  # seconds: more than a good one takes on a slow machine with other work
 BATCHS = (".working", "ledger.jsonl")  # its own files in the folder
 REASONS = {
     "truncated": "CorruptCheckpointError: ",

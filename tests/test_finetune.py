@@ -143,7 +143,7 @@ def test_a_run_that_was_killed_twice_goes_on_to_the_same_losses(
 @pytest.fixture(scope="module")
 def on_devices(bundle, data, tmp_path_factory):
     """Fields of a recipe, and the losses it gives on one device and on two."""
-    fields = dict(drop=0.0, drop_path=0.0, color_jitter=0.0, epochs=2)
+    fields = dict(drop=0.0, drop_path=0.0, epochs=2)
     arguments = dict(bundle=str(bundle), data=str(data))
     arguments["out"] = str(tmp_path_factory.mktemp("devices"))
     arguments["recipe"] = recipe(**fields).to_dict()

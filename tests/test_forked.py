@@ -59,7 +59,7 @@ def test_what_is_imported():
     }
     assert found == {
         forked.TENSORFLOW: "tensorflow\n",
-        forked.EVERYTHING: "tensorflow torch vit_tf\n",
+        forked.TIMM: "tensorflow torch vit_tf\n",
     }
 
 

@@ -41,13 +41,6 @@ KINDS = {  # what makes them as small as they can be
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 OWN_PROCESS = ("tfjs", "onnx")  # slow: each kind is in a file of their own
 FORMS = [name for name in FORMATS if name not in OWN_PROCESS]
-# Of what differs from others in its weights alone some kinds are enough.
-WEIGHTS_ALONE = {"litert_float16", "litert_dynamic_int8"}
-IN_EVERY_FORM = (
-    "vit_tiny_patch16_224",
-    "swinv2_tiny_window8_256",
-    "vit_tiny_r_s16_p8_224",
-)
 PREPROCESSING = dict(
     mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", crop_pct=1.0
 )
@@ -71,13 +64,8 @@ def converted(request, photographs, tmp_path_factory):
     config = smallest_config(request.param, **KINDS[request.param])
     config.preprocessing.update(PREPROCESSING)
     config.export.representative = str(photographs)
-    out, forms = tmp_path_factory.mktemp("formats") / "out", forms_of(config)
-    return config, pipeline.convert(config, out, checkpoint="random:0", formats=forms)
-
-
-def forms_of(config) -> list[str]:
-    every = config.architecture in IN_EVERY_FORM
-    return [form for form in FORMS if every or form not in WEIGHTS_ALONE]
+    out = tmp_path_factory.mktemp("formats") / "out"
+    return config, pipeline.convert(config, out, checkpoint="random:0", formats=FORMS)
 
 
 def images_of(config, batch: int) -> np.ndarray:
@@ -89,7 +77,7 @@ def test_each_is_read_back_and_compared_with_the_original(converted):
     config, conversion = converted
     proven = json.loads((conversion.directory / bundle.PARITY).read_text())
     reports = {report["title"]: report for report in proven["reports"]}
-    for form in map(FORMATS.get, forms_of(config)):
+    for form in map(FORMATS.get, FORMS):
         report = reports[f"{form.title} read back"]
         assert report["passed"]
         assert report["tolerance"] == form.tolerances["float32"]
@@ -108,10 +96,10 @@ def test_each_is_read_back_and_compared_with_the_original(converted):
 def test_a_batch_of_any_length(converted):
     config, conversion = converted
     loaded = tf.saved_model.load(str(conversion.directory))
-    for batch in (1, 3) if config.architecture in IN_EVERY_FORM else (3,):
+    for batch in (1, 3):
         images = images_of(config, batch)
         logits = loaded(tf.constant(images)).numpy()
-        for name in forms_of(config):
+        for name in FORMS:
             form = FORMATS[name]
             if form.represented:
                 continue  # noise is not what its ranges are for

@@ -5,10 +5,10 @@ import errno
 import os
 import resource
 import signal
-import time
+import subprocess
+import sys
 from pathlib import Path
 
-import forked
 import pytest
 from cli import MICRO, ROOT, converted, refused, run, tree
 
@@ -109,18 +109,24 @@ def test_overwrite_replaces_bundles_only(tmp_path):
     ],
 )
 def test_a_signal(number, step, tmp_path):
-    folder = tmp_path / "bundle"
-    process = forked.Popen("convert.py", *WIDE, f"--out={folder}", cwd=ROOT)
-    while step not in process.stderr:
-        assert process.poll() is None, f"before it came to {step!r}: {process.stderr}"
-        time.sleep(0.01)
+    process = subprocess.Popen(
+        [sys.executable, "convert.py", *WIDE, f"--out={tmp_path / 'bundle'}"],
+        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    seen = b""
+    while step.encode() not in seen:
+        read = os.read(process.stderr.fileno(), 1024)
+        assert read, f"ended before it came to {step!r}: {seen.decode()}"
+        seen += read
     process.send_signal(number)
-    assert process.wait() == 128 + number
-    assert process.stdout == ""
-    said = f"\nconvert.py: stopped by {number.name}; nothing was written\n"
-    assert process.stderr.endswith(said)
-    assert "Traceback" not in process.stderr
-    assert ".py:" not in process.stderr.removesuffix(said)  # a library's notes
+    out, err = process.communicate()
+    assert process.returncode == 128 + number
+    assert out == b""
+    assert err.decode().endswith(
+        f"\nconvert.py: stopped by {number.name}; nothing was written\n"
+    )
+    assert b"Traceback" not in err
+    assert b".py:" not in seen + err.replace(b"convert.py:", b"")  # a library's notes
     assert tree(tmp_path) == {}
 
 

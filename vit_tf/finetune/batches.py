@@ -15,9 +15,6 @@ from vit_tf.training.mixup import mixed_targets
 
 IMAGES, MIXING, ORDER = range(3)  # what draws of its own
 
-# AutoGraph would rewrite for nothing what decides by Python's own values.
-as_it_is = tf.autograph.experimental.do_not_convert
-
 
 def training_batches(
     images: LabelledImages,
@@ -56,7 +53,7 @@ def training_batches(
     read, labels = images.reader(), tf.constant(images.labels)
     per_epoch = steps * batch_size
 
-    @as_it_is
+    @tf.autograph.experimental.do_not_convert
     def one(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, position = number // per_epoch, number % per_epoch
         index = tf.random.experimental.index_shuffle(
@@ -64,7 +61,7 @@ def training_batches(
         )
         return transform(read(index), _seed(seed, IMAGES, number)), labels[index]
 
-    @as_it_is
+    @tf.autograph.experimental.do_not_convert
     def targets(step: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, label = batch
         if mixup is not None:
@@ -89,7 +86,7 @@ def evaluation_batches(
     read, labels = images.reader(), tf.constant(images.labels)
     transform = create_transform(data)
 
-    @as_it_is
+    @tf.autograph.experimental.do_not_convert
     def one(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return transform(read(index)), tf.one_hot(labels[index], num_classes)
 
