@@ -132,7 +132,7 @@ def test_logits_of_another_number_are_refused(copy):
 
 
 def test_what_the_reference_needs_is_said(monkeypatch):
-    monkeypatch.delitem(sys.modules, "i1k_eval.reference")
+    monkeypatch.delitem(sys.modules, "i1k_eval.reference", raising=False)
     monkeypatch.setitem(sys.modules, "PIL", None)
     said = refused("--bundle=x", "--data=y", "--reference")
     assert said == "--reference needs PIL: pip install 'vit_tf[convert,eval]'"
