@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import random
+import types
 
 import numpy as np
 import pytest
@@ -50,6 +51,33 @@ def graphs_as_traced():
 def graph_as_traced():
     """As `graphs_as_traced`, for one test."""
     with _as_traced():
+        yield
+
+
+@contextlib.contextmanager
+def bundles_without_files():
+    unknown = types.SimpleNamespace(
+        data_config=lambda data: None, problems=pipeline.data_config.problems
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "data_config", unknown)
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_files():
+    """Bundles have no signature that takes image files: half of a conversion's time.
+
+    As where it is not known how images are prepared. For tests of something else.
+    """
+    with bundles_without_files():
+        yield
+
+
+@pytest.fixture
+def without_files_here():
+    """As `without_files`, for one test."""
+    with bundles_without_files():
         yield
 
 

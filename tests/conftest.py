@@ -20,7 +20,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--every_kind",
         action="store_true",
-        help="ONNX and TensorFlow.js of a model of every kind, not of some",
+        help="every parameter of tests that take long, not some (tests/some.py)",
     )
 
 
@@ -29,8 +29,15 @@ def pytest_configure(config):
 
     Where they are handed out to workers, nobody could run one meanwhile.
     """
+    config.addinivalue_line("markers", "every_kind: run with that option alone")
     if WORKER or not config.getoption("numprocesses", None):
         config.pluginmanager.import_plugin("common_fixtures")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of what `some.of` leaves out, there is no test but with `--every_kind`."""
+    if not config.getoption("every_kind"):
+        items[:] = [item for item in items if not item.get_closest_marker("every_kind")]
 
 
 def pytest_collection_finish():

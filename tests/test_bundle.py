@@ -209,6 +209,7 @@ print(type(vit_tf.load(sys.argv[1])).__name__)
     assert done.stdout.strip() == type(model).__name__
 
 
+@pytest.mark.usefixtures("without_files_here")
 def test_dropout_survives_in_the_training_call(tmp_path):
     config = micro_config(drop_path_rate=0.5, proj_drop_rate=0.3, patch_drop_rate=0.25)
     pipeline.convert(config, tmp_path / "out", checkpoint="random:0")
@@ -220,6 +221,7 @@ def test_dropout_survives_in_the_training_call(tmp_path):
     assert np.any(first.numpy() != second.numpy())
 
 
+@pytest.mark.usefixtures("without_files_here")
 def test_float64_and_gradients_are_proven_on_request(tmp_path):
     config = micro_config()
     config.parity.dtype = "float64"
@@ -243,6 +245,7 @@ def test_a_bundle_without_parity_says_so(tmp_path):
     assert "differ from what was saved" in str(conversion)
 
 
+@pytest.mark.usefixtures("without_files_here")
 def test_a_bundle_that_reads_back_differently_is_not_left(tmp_path, monkeypatch):
     save = saved_model.save
 

@@ -248,6 +248,7 @@ def test_images_that_do_not_fit_are_errors():
         models.build(micro(dynamic_img_size=True))(images[:, :, :30])
 
 
+@pytest.mark.usefixtures("without_files_here")
 @pytest.mark.usefixtures("graph_as_traced")
 def test_a_bundle_takes_images_of_any_size(tmp_path):
     config = micro(depth=1, depth_token_only=1, dynamic_img_size=True)

@@ -20,7 +20,7 @@ import vit_tf
 from vit_tf import checkpoints, mapping, source
 from vit_tf.checkpoints import errors
 
-pytestmark = pytest.mark.usefixtures("shared_bench")
+pytestmark = pytest.mark.usefixtures("shared_bench", "without_files")
 ARRAYS = {
     "head.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
     "head.bias": np.linspace(-1, 1, 3, dtype=np.float32),

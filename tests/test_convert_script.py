@@ -7,7 +7,7 @@ from cli import MICRO, MODEL, ROOT, converted, refused, run
 import convert
 import vit_tf
 
-pytestmark = pytest.mark.usefixtures("shared_bench")
+pytestmark = pytest.mark.usefixtures("shared_bench", "without_files")
 RANDOM = "--checkpoint=random:0"
 PREPROCESSING = "--config.preprocessing."
 

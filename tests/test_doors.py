@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cli import tree
+from common_fixtures import bundles_without_files
 from micro import micro_config
 
 import vit_tf
@@ -32,8 +33,9 @@ def bundles(tmp_path_factory):
     """One that classifies, one whose layers drop out, one that extracts features."""
     folder = tmp_path_factory.mktemp("doors")
     convert(folder / "plain")
-    convert(folder / "drops", **DROPS)
-    convert(folder / "features", FEATURES, num_classes=0)
+    with bundles_without_files():
+        convert(folder / "drops", **DROPS)
+        convert(folder / "features", FEATURES, num_classes=0)
     np.save(folder / "images.npy", IMAGES)
     return folder
 
@@ -175,6 +177,7 @@ def test_weights_of_a_real_size_are_stored_once(tmp_path):
     assert stored <= 1.05 * weights + 2e6
 
 
+@pytest.mark.usefixtures("without_files_here")
 @pytest.mark.parametrize("name", ["drops", "features"])
 def test_a_second_conversion_is_the_same_byte_for_byte(name, bundles, tmp_path):
     """As that of the plain one in another process is, below."""

@@ -1,6 +1,7 @@
 """From a file as its users have it to a bundle, and back, by the commands."""
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import flax_vit
 import numpy as np
 import originals_transformers as originals
 import pytest
+import some
 import tensorflow as tf
 from cli import MODEL, converted
 from dialect_check import randomised
@@ -66,13 +68,18 @@ def test_a_folder_of_transformers_says_all_of_itself(tmp_path):
     assert described["model"]["norm_layer"] == "LayerNorm(eps=1e-12)"
 
 
-@pytest.mark.parametrize("reference", ["timm", "jax"])
+JAX = {"augreg": "vit_tiny_patch16_224", "hybrid": "vit_small_r26_s32_224"}
+
+
+@pytest.mark.usefixtures("without_files_here")
 @pytest.mark.parametrize(
-    ("name", "model"),
-    [("augreg", "vit_tiny_patch16_224"), ("hybrid", "vit_small_r26_s32_224")],
+    ("name", "reference"),
+    some.of(
+        itertools.product(JAX, ("timm", "jax")), [("augreg", "timm"), ("hybrid", "jax")]
+    ),
 )
-def test_a_jax_file_is_the_function_that_is_asked_for(name, model, reference, tmp_path):
-    kind = KINDS[name]
+def test_a_jax_file_is_the_function_that_is_asked_for(name, reference, tmp_path):
+    kind, model = KINDS[name], JAX[name]
     parameters = flax_vit.random_parameters(kind)
     parameters = {k: v.astype(np.float32) for k, v in parameters.items()}
     np.savez(tmp_path / "file.npz", **parameters)
@@ -99,6 +106,7 @@ def test_a_jax_file_is_the_function_that_is_asked_for(name, model, reference, tm
     assert 0 < proven["function"]["apart"] < 0.01
 
 
+@pytest.mark.usefixtures("without_files_here")
 def test_a_jax_file_need_not_be_named(tmp_path):
     """timm's DeiTs are the same models as its ViTs, and are found for it, too."""
     parameters = flax_vit.random_parameters(KINDS["augreg"])
@@ -108,6 +116,7 @@ def test_a_jax_file_need_not_be_named(tmp_path):
     assert "function  timm's: logits of timm's and JAX's are " in text
 
 
+@pytest.mark.usefixtures("without_files_here")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_there_and_back_is_bitwise_the_source(dtype, tmp_path):
     original = timm.create_model(
@@ -164,6 +173,7 @@ def test_what_was_trained_here_goes_back_and_comes_again(tmp_path):
     assert_near(served(again), model(IMAGES))
 
 
+@pytest.mark.usefixtures("without_files_here")
 def test_a_file_in_shards_and_its_folder_are_one(tmp_path):
     original = timm.create_model(MODEL, depth=1, img_size=32, num_classes=7)
     tensors = {k: v.numpy() for k, v in original.state_dict().items()}

@@ -39,7 +39,7 @@ RECIPE = dict(
     drop_path=0.2, model_ema_decay=0.9, clip_grad=1.0, val_share=0.2,
 )  # fmt: skip
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("graphs_as_traced", "without_files")
 
 
 def recipe(**fields):
@@ -177,7 +177,9 @@ def test_two_workers_have_the_losses_of_one(on_devices, bundle, data, tmp_path):
         for index in range(2)
     ]
     workers = [
-        forked.Popen(*command, env={**os.environ, "TF_CONFIG": json.dumps(task)})
+        forked.Popen(
+            *command, env={**os.environ, "TF_CONFIG": json.dumps(task)}, as_traced=True
+        )
         for task in tasks
     ]
     codes = [worker.wait() for worker in workers]

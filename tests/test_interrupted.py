@@ -14,7 +14,7 @@ from cli import MICRO, ROOT, converted, refused, run, tree
 
 from vit_tf.export import bundle
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("graphs_as_traced", "without_files")
 
 RANDOM = "--checkpoint=random:0"
 SLIM = [*MICRO, "--formats=saved_model,keras", RANDOM]

@@ -111,11 +111,10 @@ def test_a_model_is_a_layer_of_a_functional_model():
 def test_fit_lowers_the_loss_with_every_kind_of_dropout(name):
     model = models.build(micro_config(name, **RATES))
     labels = np.arange(8) % 2
-    model.compile(
-        keras.optimizers.Adam(3e-3),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    optimizer = keras.optimizers.Adam(3e-3)
+    optimizer.build(model.trainable_variables)  # or the step would be traced twice
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"])
     losses = model.fit(images(8), labels, epochs=30, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 2
 

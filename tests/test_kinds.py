@@ -6,6 +6,7 @@ import forked
 import keras
 import numpy as np
 import pytest
+import some
 import tensorflow as tf
 from micro import random_tensors, smallest_config
 
@@ -42,6 +43,14 @@ SERVED = [
     kind for kind in KINDS if kind not in ("vit_tiny_patch16_224", *IN_KERAS_FILES[1:])
 ]
 TRAINED = [kind for kind in KINDS if kind != "vit_small_r26_s32_224"]
+FAMILIES = (  # one of each
+    "vit_tiny_patch16_224",
+    "deit_tiny_distilled_patch16_224",
+    "cait_xxs24_224",
+    "swin_tiny_patch4_window7_224",
+    "swinv2_tiny_window8_256",
+    "vit_small_r26_s32_224",
+)
 LEVEL = 1.1  # how far from float32, in units of what torch's autocast on a CPU is
 
 
@@ -105,7 +114,9 @@ def saved(directory: Path, name: str) -> dict[str, np.ndarray]:
     return {key: model(batch).numpy() for key, batch in images.items()}
 
 
-@pytest.mark.parametrize("name", [n for n in KINDS if not n.startswith("cait")])
+@pytest.mark.parametrize(
+    "name", some.of([n for n in KINDS if not n.startswith("cait")], FAMILIES)
+)
 def test_other_sizes_are_timms(name):
     """CaiT, whose timm has one size, is tested in its own file."""
     config = models.small_config(name, dynamic_img_size=True)
@@ -124,7 +135,9 @@ def test_other_sizes_are_timms(name):
 
 
 @pytest.mark.usefixtures("graph_as_traced")
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    "name", some.of(TRAINED, {*FAMILIES, "vit_small_resnet26d_224"})
+)
 def test_a_model_is_a_layer_that_fit_trains(name):
     config = smallest_config(name, num_classes=0)
     backbone = proof.filled(config, random_tensors(config), "float32")
@@ -152,7 +165,7 @@ def test_xla_compiles_a_fixed_size(name):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", some.of(KINDS, FAMILIES))
 def test_mixed_precision_is_as_near_to_float32_as_timms_autocast(name, dtype):
     config = smallest_config(name)
     tensors = random_tensors(config)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 import vit_tf
 from vit_tf import mapping
 
-pytestmark = pytest.mark.usefixtures("shared_bench")
+pytestmark = pytest.mark.usefixtures("shared_bench", "without_files")
 DIGITS = ROOT / "examples/digits"
 STATED = json.loads((DIGITS / "config.json").read_text())
 

@@ -14,7 +14,7 @@ import vit_tf
 from vit_tf import find_config, mapping, proof
 from vit_tf.checkpoint import read_checkpoint
 
-pytestmark = pytest.mark.usefixtures("shared_bench")
+pytestmark = pytest.mark.usefixtures("shared_bench", "without_files")
 DISTILLED = "deit_tiny_distilled_patch16_224"
 SWIN = "swin_tiny_patch4_window7_224"
 REGISTERS = "vit_small_patch14_reg4_dinov2"

@@ -20,7 +20,7 @@ from vit_tf.export import timm_directory
 from vit_tf.export.bundle import BundleError
 from vit_tf.reference import timm, torch
 
-pytestmark = pytest.mark.usefixtures("shared_bench")
+pytestmark = pytest.mark.usefixtures("shared_bench", "without_files")
 FAMILIES = {
     "deit_tiny_distilled_patch16_224": {},
     "vit_base_patch16_siglip_224": {"depth": 1},  # pooled by attention, tanh GELU

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import some
 from micro import micro_config, random_tensors
 from training import batches, errors, fit, torch_loop
 
@@ -67,7 +68,9 @@ def test_adamw_in_float64(name):
     assert max(still) < 1e-7 < 1e-5 < min(trained)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", some.of(SMALL, ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+)
 def test_adamw_in_float32(name):
     config = models.small_config(name, drop_path_rate=0.0, **SMALL[name])
     _, found, expected = both(config, "float32", LR, SCHEDULE, **RECIPE)

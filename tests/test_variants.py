@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import some
 from micro import random_tensors
 
 import vit_tf
@@ -184,7 +185,7 @@ def test_training_without_drops_is_timms(variant, model, original):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", distinct_options())
+@pytest.mark.parametrize("name", some.of(distinct_options(), distinct_options()[::3]))
 def test_a_new_model_starts_as_timms(name):
     """Rates, constants, and the spread of what is drawn, tensor by tensor.
 

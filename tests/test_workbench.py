@@ -51,6 +51,7 @@ def test_conversions_on_one_bench_are_what_they_are_alone(tmp_path):
     assert found == expected
 
 
+@pytest.mark.usefixtures("without_files_here")
 def test_what_failed_leaves_nothing_to_the_next(tmp_path):
     config, bench = micro_config(), Workbench(most_parameters=1e9)
 
