@@ -29,7 +29,8 @@ CHANNELS = 4  # how such images are stored is not known: a bundle has fewer grap
 RANDOM = {f"model.{n}": v for n, v in {**MICRO, "in_chans": CHANNELS}.items()}
 EATS = {"model.num_classes": 6_000_000, "model.img_size": 1536}
 FILE = {"model.num_heads": MICRO["num_heads"]}  # what no tensor tells
-TIMEOUT = 45  # seconds: more than a good one takes on a slow machine with other work
+MEMORY = 3.3  # GB: enough for two jobs at once, by what they declare
+TIMEOUT = 25  # seconds: ten times what a good one takes
 BATCHS = (".working", "ledger.jsonl")  # its own files in the folder
 REASONS = {
     "truncated": "CorruptCheckpointError: ",
@@ -37,7 +38,7 @@ REASONS = {
     "nan": "CheckpointError: ",
     "mismatched": "MappingError: ",
     "hangs": f"JobTimeoutError: not done within {TIMEOUT} s",
-    "eats": "JobMemoryError: more than 3.2 GB of memory were in use",
+    "eats": f"JobMemoryError: more than {MEMORY} GB of memory were in use",
 }
 # What is only ended once the driver was killed comes last.
 KINDS = (
@@ -141,7 +142,7 @@ def converted_through_kills(folder, kinds, *, workers_at, driver_at):
     command = [
         sys.executable, convert_all_models.__file__,
         f"--manifest={manifest(folder, kinds)}", f"--out={out}", "--engine=ray",
-        "--workers=2", "--memory=3.2", f"--timeout={TIMEOUT}", "--keep_going",
+        "--workers=2", f"--memory={MEMORY}", f"--timeout={TIMEOUT}", "--keep_going",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     for ended in workers_at:

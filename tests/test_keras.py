@@ -5,6 +5,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import some
 import tensorflow as tf
 from micro import MICRO, micro_config, random_tensors
 
@@ -107,7 +108,7 @@ def test_a_model_is_a_layer_of_a_functional_model():
     assert all(np.any(after[name] != before[name]) for name in before)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some.of(NAMES, ["deit_tiny_distilled_patch16_224"]))
 def test_fit_lowers_the_loss_with_every_kind_of_dropout(name):
     model = models.build(micro_config(name, **RATES))
     labels = np.arange(8) % 2

@@ -1,5 +1,7 @@
 """Conversions that share what they can, against conversions that share nothing."""
 
+import gc
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,13 @@ from vit_tf.export import saved_model
 from vit_tf.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
+
+@pytest.fixture(autouse=True)
+def what_is_frozen_stays(monkeypatch):
+    """What earlier tests of this process left is not collected: it would take long."""
+    monkeypatch.setattr(gc, "unfreeze", lambda: None)
+
 
 KINDS = {
     "deit_tiny_distilled_patch16_224": {"drop_path_rate": 0.2, "proj_drop_rate": 0.1},
