@@ -122,6 +122,6 @@ def _known(model: str, overrides: str) -> _Known | None:
         values = layer_values(config)
     except Exception:  # noqa: BLE001 - whatever a layer says of such arguments
         return None
-    of_timm = FLOAT32 * config.parity.images * values.depth * values.of_block
+    of_timm = FLOAT32 * config.parity.images * values.total
     outputs = min(of_timm, proof.IN_MEMORY)
     return _Known(number, outputs, FLOAT32 * values.attention)

@@ -173,8 +173,8 @@ def bytes_needed(config: ConfigDict, parameters: int) -> dict[str, float]:
         "float32", "float64" and "gradient" -> bytes.
     """
     values = layer_values(config)
-    layer = values.of_block * config.parity.images
-    all_layers = values.depth * layer
+    layer = max(values.of_block, values.backbone) * config.parity.images
+    all_layers = values.total * config.parity.images
     return {
         "float32": _PROCESS + 4 * parameters + 4 * 4 * layer,
         "float64": _PROCESS + 8 * parameters + 4 * 8 * layer,
