@@ -79,7 +79,7 @@ SEED = 0
 # Without a network: scikit-learn's digits, 200 of them to train on, moved by up to a
 # pixel; top-1 is that of the 360 held out. The recipe is that of
 # [benchmarks/distillation.py](../benchmarks/distillation.py), whose numbers were chosen
-# on other digits than the held-out ones, with half of its steps for a student.
+# on other digits than the held-out ones.
 #
 # With `VIT_TF_NETWORK=1`: `tfds:imagenette/160px-v2`, ten classes of ImageNet, in
 # 128 x 128 pixels. That is a run for a GPU.
@@ -103,7 +103,7 @@ if NETWORK:
     ]
     known, held_out = parts[0].cache(), parts[1].batch(BATCH)
 else:
-    SIZE, BATCH, STEPS, RATE = 8, 25, 1000, 2e-3
+    SIZE, BATCH, STEPS, RATE = 8, 25, 2000, 2e-3
     STUDENT = dict(
         img_size=SIZE, patch_size=2, in_chans=1, embed_dim=48, depth=2, num_heads=3
     )
@@ -184,7 +184,7 @@ else:
         ]
     layers += [keras.layers.Flatten(), keras.layers.Dropout(0.5)]
     network = keras.Sequential([*layers, keras.layers.Dense(CLASSES)])
-    teacher = trained(network, steps=STEPS // 2)  # it learns faster than they do
+    teacher = trained(network, steps=STEPS // 4)  # it learns faster than they do
 
 found = {"teacher": top1(teacher)}
 print(f"teacher: {100 * found['teacher']:.1f} %")
@@ -219,14 +219,15 @@ found |= {"no teacher": top1(alone), "token": top1(distilled)}
 print(f"{len(known)} images to train on, seed {SEED}; held-out top-1")
 for name, value in found.items():
     print(f"{name:<10}  {100 * value:5.1f} %")
-assert found["teacher"] > max(found["token"], found["no teacher"])
+assert found["teacher"] > found["token"] > found["no teacher"]
 
 # %% [markdown]
-# Seen, without a network: both students are far from their teacher. How far they are
-# from each other is not told by one seed, and rounding on another machine moves it by
-# points. Over the three seeds of [docs/distillation.md](../docs/distillation.md), and
-# with twice the steps, the token's student was above the one without a teacher at each
-# seed, by 5.1 points on average, where a student's results spread by about two.
+# Seen, without a network: the student with a teacher is about eight points above the
+# one without, and both are far from their teacher. This is one seed, and rounding on
+# another machine moves it. Over the three seeds of
+# [docs/distillation.md](../docs/distillation.md) a student's results spread by about
+# two points; there the token's student was above the one without a teacher at each
+# seed, by 5.1 points on average.
 #
 # What the token adds to the teacher is not seen here: with labels and teacher on one
 # head a student came, in the same table, within the spread of the token's.
@@ -255,4 +256,4 @@ assert np.allclose(mean, distilled(images), atol=1e-5)
 
 # %% [markdown]
 # Seen, without a network: the two heads decide alike for most images, and neither says
-# what the teacher says much more often than what is right.
+# what the teacher says more often than what is right.

@@ -56,6 +56,10 @@ def graph_as_traced():
 
 @contextlib.contextmanager
 def bundles_without_files():
+    """Bundles have no signature that takes image files: half of a conversion's time.
+
+    As where it is not known how images are prepared. For tests of something else.
+    """
     unknown = types.SimpleNamespace(
         data_config=lambda data: None, problems=pipeline.data_config.problems
     )
@@ -66,10 +70,7 @@ def bundles_without_files():
 
 @pytest.fixture(scope="module")
 def without_files():
-    """Bundles have no signature that takes image files: half of a conversion's time.
-
-    As where it is not known how images are prepared. For tests of something else.
-    """
+    """As `bundles_without_files`, for a module."""
     with bundles_without_files():
         yield
 

@@ -133,7 +133,7 @@ def written(out, names):
 
 
 def test_what_becomes_of_checkpoints_of_all_kinds(tmp_path):
-    converted_through_kills(tmp_path, KINDS, workers_at=(1,), driver_at=5)
+    converted_through_kills(tmp_path, KINDS, workers_at=(0, 1), driver_at=5)
 
 
 def converted_through_kills(folder, kinds, *, workers_at, driver_at):

@@ -187,8 +187,9 @@ def digits(tmp_path_factory):
     config = checkpoint.get_config(f"uri={DIGITS}")
     config.export.representative = str(folder)
     config.export.images = len(images)
+    forms = ["litert_dynamic_int8", "litert_int8"]
     out = folder / "out"
-    return pipeline.convert(config, out, checkpoint=DIGITS, formats=["litert_int8"])
+    return pipeline.convert(config, out, checkpoint=DIGITS, formats=forms)
 
 
 def test_integers_classify_digits_as_the_original_does(digits):
