@@ -64,9 +64,9 @@ SIMULATED = """\
 An extrapolation: no such machine was at hand. By the engine's own rules a job begins
 where there is a core, and the memory that it declares; the manifest is sorted by
 architecture. Assumed is that a core there, all others busy, is as fast as one here, and
-that neither the one driver nor storage is waited for. Where a peak is above what is
-declared, the engine ends the job and tries it again with twice as much: second tries
-are not simulated."""
+that neither the one driver nor storage is waited for. A job that takes more than is
+declared is ended, and tried again with twice as much; what was read from files, as
+TensorFlow's libraries, counts in a peak, and not there. No second try is simulated."""
 STORAGE = """\
 Not in the hours above, which hold where storage keeps up: what is read comes over the
 network where the checkpoints are in a bucket, each before its conversion begins, and
